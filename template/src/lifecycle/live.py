@@ -1,0 +1,111 @@
+"""Commands on the model in production: serve it, ask it, watch it."""
+
+import json
+import os
+import socket
+import sys
+from pathlib import Path
+
+import click
+
+from . import columns, project, settings, text
+from .client import ask, ask_file, example
+from .errors import DRIFT, INSUFFICIENT_DATA, DataError, LifecycleError
+from .monitoring import batch, windows
+from .monitoring import drift as drifting
+from .monitoring.profile import Profile
+from .paths import SERVED, WINDOWS
+from .registry import live_model, open_registry
+from .registry.contract import PRODUCTION
+from .serving.predictor import Predictor
+
+EXIT = {"no drift": 0, "drift": DRIFT, "insufficient data": INSUFFICIENT_DATA}
+COLOUR = {"no drift": "green", "insufficient data": "yellow"}
+NOTHING_LIVE = "no version is in production", "approve one: make promote"
+url = click.option("--url", default="http://127.0.0.1:8000", envvar="URL", show_default=True)
+file = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=8000, envvar="PORT", show_default=True)
+def serve(host: str, port: int) -> None:
+    """Serve the version in production on this machine, without Docker."""
+    registry = open_registry()
+    if PRODUCTION not in registry.aliases():
+        raise LifecycleError(*NOTHING_LIVE)
+    version = registry.resolve(PRODUCTION)
+    registry.fetch(version, SERVED)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise LifecycleError(
+                f"cannot listen on {host}:{port}: {error.strerror}", "try: make serve PORT=8001"
+            ) from error
+    text.done(f"{version} on http://{host}:{port}, its page at /docs; Ctrl-C ends it")
+    # A new process: the server needs a tenth of the memory that the registry's client has taken.
+    app = ["lifecycle.serving.api:create_app", "--factory", "--no-access-log"]
+    command = [sys.executable, "-m", "uvicorn", *app, "--host", host, "--port", str(port)]
+    os.execve(sys.executable, command, os.environ | {"MODEL_DIR": str(SERVED)})
+
+
+@click.command()
+@click.option("--file", "source", type=file, help="Parquet: send its rows rather than the example.")
+@click.option("--rows", default=2000, show_default=True, help="The newest so many of the file.")
+@url
+def predict(source: Path | None, rows: int, url: str) -> None:
+    """Ask the server: one example row, or the rows of a file as if they were traffic."""
+    if source:
+        sent, rejected = ask_file(url, source, rows, columns.describe(project.load("schema")))
+        text.done(f"{sent:,} rows sent, {rejected:,} of them refused")
+        return
+    row = example(url)
+    click.echo(json.dumps({"request": row, "answer": ask(url, row)}, indent=2))
+
+
+@click.command()
+@click.argument("source", required=False, type=file, metavar="[FILE]")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def drift(source: Path | None, as_json: bool) -> None:
+    """Compare what was served of late, or a Parquet FILE, with what production was trained on.
+
+    Exit code: 0 no drift, 2 drift, 3 insufficient data, 4 broken data.
+    """
+    bars = settings.load().drift
+    folder = live_model()
+    if folder is None:
+        raise LifecycleError(*NOTHING_LIVE)
+    predictor, reference = Predictor(folder), Profile.read(folder)
+    if source:
+        current, rejected = batch.count(source, predictor, reference), 0
+    else:
+        current, rejected = windows.collect(reference, WINDOWS, predictor.version, bars.window_hours)
+    verdict = drifting.judge(reference, current, rejected, bars)
+    if as_json:
+        click.echo(json.dumps(verdict.to_dict() | {"version": predictor.version}))
+    else:
+        _show(verdict, predictor.version, str(source) if source else "served")
+    sys.exit(EXIT.get(verdict.verdict, DataError.exit_code))
+
+
+def _show(verdict: drifting.Verdict, version: str, source: str) -> None:
+    click.echo(f"{source}: {verdict.rows:,} rows against the training data of {version}\n")
+    rows = [
+        (
+            item.name,
+            f"{item.psi:.3f}",
+            f"{item.ks:.3f}",
+            f"{item.p_value:.1e}",
+            f"{item.missing:.1%}",
+            f"{item.missing_before:.1%}",
+            "drifted" if item.drifted else "",
+        )
+        for item in verdict.features
+    ]
+    if rows:
+        head = ("feature", "PSI", "KS", "p", "missing", "before", "")
+        click.echo(text.table(head, rows) + "\n")
+    word = click.style(verdict.verdict, fg=COLOUR.get(verdict.verdict, "red"), bold=True)
+    click.echo(f"{word}: {verdict.why}")

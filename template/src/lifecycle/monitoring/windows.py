@@ -1,0 +1,84 @@
+"""What was served, as small files of counts: mergeable across processes and hosts, and no row in them."""
+
+import json
+import os
+import threading
+import time
+import uuid
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+
+from ..columns import Arrays
+from ..paths import write_text
+from .profile import Profile
+
+STAMP = "%Y%m%dT%H%M%SZ"
+
+
+class Recorder:
+    """Counts what a server sees, and writes a window every few seconds and at the end.
+
+    A kill loses at most the seconds since the last window.
+    """
+
+    def __init__(self, reference: Profile, folder: Path, version: str, seconds: float) -> None:
+        self._reference = reference
+        self._folder = folder / version
+        self._seconds = seconds
+        self._lock = threading.Lock()
+        self._window, self._rejected = reference.empty(), 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._flush_often, daemon=True)
+
+    def start(self) -> None:
+        """Make sure that the folder takes files (OSError if not) and start the timer."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(self._folder, os.W_OK):
+            raise PermissionError(f"{self._folder} is not writable")
+        self._thread.start()
+
+    def add(self, columns: Arrays, predictions: np.ndarray) -> None:
+        with self._lock:
+            self._window.add(columns, predictions)
+
+    def reject(self, rows: int) -> None:
+        """Count rows that were refused because they break the schema."""
+        with self._lock:
+            self._rejected += rows
+
+    def flush(self) -> None:
+        """Write what was counted since the last time, if anything."""
+        with self._lock:
+            window, rejected = self._window, self._rejected
+            self._window, self._rejected = self._reference.empty(), 0
+        if window.rows or rejected:
+            name = f"{datetime.now(UTC):{STAMP}}-{os.getpid()}-{uuid.uuid4().hex[:8]}.json"
+            data = {**window.to_dict(), "rejected": rejected}
+            write_text(self._folder / name, json.dumps(data, allow_nan=False))
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join()
+        self.flush()
+
+    def _flush_often(self) -> None:
+        while not self._stop.wait(self._seconds):
+            try:
+                self.flush()
+            except OSError as error:  # a full disk must not end serving; the next flush says so again
+                print(f"{time.strftime('%X')} cannot write the served counts: {error}", flush=True)
+
+
+def collect(reference: Profile, folder: Path, version: str, hours: float) -> tuple[Profile, int]:
+    """Add up a version's windows of the last hours: returns the counts and the rows rejected."""
+    total, rejected = reference.empty(), 0
+    oldest = datetime.now(UTC) - timedelta(hours=hours)
+    for path in sorted((folder / version).glob("*.json")):
+        written = datetime.strptime(path.name.split("-")[0], STAMP).replace(tzinfo=UTC)
+        if written >= oldest:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            total.merge(Profile.from_dict(data))
+            rejected += data["rejected"]
+    return total, rejected

@@ -1,0 +1,80 @@
+"""One model, loaded from a checked folder: the gate, the server and the drift check all predict by it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from .. import candidate, project
+from ..columns import Arrays, Schema, from_rows
+
+
+class Predictor:
+    """Runs model.onnx behind features.py.
+
+    Raises DigestMismatch when a file of a sealed folder was changed. A folder that train has written and
+    evaluate has not sealed yet loads too, with no version: only the gate does that.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        sealed = (folder / candidate.MANIFEST).exists()
+        self.manifest = candidate.verify(folder) if sealed else None
+        self.version = self.manifest.version if self.manifest else ""
+        self.schema = Schema.read(folder)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1  # a row takes microseconds: threads would only wait for it
+        self._session = onnxruntime.InferenceSession(
+            folder / "model.onnx", options, providers=["CPUExecutionProvider"]
+        )
+        self._output = self._session.get_outputs()[-1].name
+
+    def predict_arrays(self, columns: Arrays) -> np.ndarray:
+        """Predict whole columns: returns [rows] numbers, or [rows, classes] probabilities."""
+        built = project.features.build(columns)
+        feed = {}
+        for name in self.schema.inputs:
+            array = built[name]
+            kind = object if array.dtype.kind in "OUS" else np.float32
+            feed[name] = array.astype(kind).reshape(-1, 1)
+        output = self._session.run([self._output], feed)[0].astype(np.float64)
+        return output if self.schema.classes else output.reshape(-1)
+
+    def answers(self, output: np.ndarray) -> list[dict[str, Any]]:
+        """Turn predictions into what the server answers, a dictionary a row."""
+        if not self.schema.classes:
+            return [{"prediction": value} for value in output.tolist()]
+        names = [str(label) for label in self.schema.classes]
+        return [
+            {
+                "prediction": self.schema.classes[best],
+                "probabilities": dict(zip(names, row, strict=True)),
+            }
+            for best, row in zip(output.argmax(axis=1).tolist(), output.tolist(), strict=True)
+        ]
+
+    def predict(self, rows: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Predict rows that the request model has checked, or that the fixture holds."""
+        return self.answers(self.predict_arrays(from_rows(rows, self.schema.columns)))
+
+    @property
+    def fixture(self) -> dict[str, Any]:
+        """The row that came with the model, and what it predicted for it: {"row", "prediction"}."""
+        return self.manifest.fixture if self.manifest else {}
+
+    def healthy(self) -> bool:
+        """Say whether the fixture row still gets the prediction that came with the model."""
+        if not self.fixture:
+            return False
+        return same(self.predict([self.fixture["row"]])[0], self.fixture["prediction"])
+
+
+def same(ours: Any, theirs: Any) -> bool:
+    """Compare two answers, numbers within float32's precision (another CPU may round differently)."""
+    if isinstance(ours, dict):
+        return ours.keys() == theirs.keys() and all(same(ours[key], theirs[key]) for key in ours)
+    if isinstance(ours, float):
+        return bool(np.isclose(ours, theirs, rtol=1e-4, atol=1e-5))
+    return ours == theirs

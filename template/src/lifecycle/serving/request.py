@@ -1,0 +1,88 @@
+"""The request and answer models, made from schema.json: what the docs page shows is what is checked."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, create_model
+
+from ..columns import Column, Schema
+
+TYPES: dict[str, Any] = {
+    "number": float,
+    "integer": int,
+    "boolean": bool,
+    "category": str,
+    "datetime": datetime,
+}
+
+
+def body_type(schema: Schema, example: dict[str, Any]) -> Any:
+    """Return the type of a body: one row, or a list of rows, with the fixture as the example."""
+    fields: dict[str, Any] = {f"c{i}": _field(column) for i, column in enumerate(schema.columns)}
+    config = ConfigDict(extra="forbid", json_schema_extra={"example": example})
+    row = create_model("Row", __config__=config, **fields)
+    many = Annotated[list[row], Field(min_length=1), Tag("rows")]  # type: ignore[valid-type]
+    return Annotated[Annotated[row, Tag("row")] | many, Discriminator(_one_or_many)]
+
+
+def _one_or_many(body: Any) -> str:
+    return "rows" if isinstance(body, list) else "row"
+
+
+def _field(column: Column) -> tuple[Any, Any]:
+    """Return a field under the column's own name as its alias: names may hold spaces or be `class`."""
+    kind = TYPES[column.kind]
+    facts: dict[str, Any] = {}
+    if column.allowed is not None:
+        kind = Literal[tuple(column.allowed)]
+    elif column.kind in ("number", "integer"):
+        facts |= {"ge": column.minimum, "le": column.maximum}
+    if column.kind == "number":
+        facts["allow_inf_nan"] = False
+    if column.kind != "category":
+        kind = Annotated[kind, BeforeValidator(_strict(column.kind))]
+    described = f"{column.description}: {column.rule}" if column.description else column.rule
+    kind = Annotated[kind, Field(**facts)]
+    default = {"default": None} if column.nullable else {}
+    field = Field(alias=column.name, description=described, **default)
+    return (kind | None if column.nullable else kind), field
+
+
+def _strict(kind: str) -> Any:
+    """Refuse "12" or true for 12, and 0 for a time: what pydantic would quietly make fit."""
+    wanted: tuple[type, ...] = {"boolean": (bool,), "datetime": (str, datetime)}.get(kind, (int, float))
+
+    def check(value: Any) -> Any:
+        if not isinstance(value, wanted) or (isinstance(value, bool) and kind != "boolean"):
+            raise ValueError(f"{kind} expected")
+        return value
+
+    return check
+
+
+def answer_type(schema: Schema) -> type[BaseModel]:
+    """Return the model of an answer: the version, and a prediction a row."""
+    value = Literal[tuple(schema.classes)] if schema.classes else float
+    fields: dict[str, Any] = {"prediction": (value, ...)}
+    if schema.classes:
+        fields["probabilities"] = (dict[str, float], ...)
+    prediction = create_model("Prediction", **fields)
+    return create_model("Answer", version=(str, ...), predictions=(list[prediction], ...))
+
+
+def explain(errors: list[dict[str, Any]], schema: Schema) -> tuple[list[dict[str, Any]], int]:
+    """Turn pydantic's errors into {row, field, problem, allowed}, and count the rows at fault.
+
+    What was sent is not repeated: it may be personal, or not even be JSON.
+    """
+    rules = {column.name: column.rule for column in schema.columns}
+    faults = []
+    for error in errors:
+        place = [part for part in error["loc"] if part not in ("body", "row", "rows")]
+        row = place.pop(0) if place and isinstance(place[0], int) else 0
+        field = next((part for part in place if part in rules), None)
+        unknown = error["type"] == "extra_forbidden"
+        problem = "there is no such field" if unknown else error["msg"]
+        name = str(place[0])[:60] if unknown and place else field
+        faults.append({"row": row, "field": name, "problem": problem, "allowed": rules.get(field)})
+    return faults, len({fault["row"] for fault in faults if fault["field"]})

@@ -1,0 +1,1 @@
+"""Your own code. Updates of the template never touch this folder."""

@@ -1,0 +1,141 @@
+"""Renders the template as it stands in the working tree, and runs the projects in one shared environment."""
+
+import os
+import shutil
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import copier
+import pytest
+
+ROOT = Path(__file__).parents[1]
+# The caller's own settings must not reach a rendered project's commands.
+FOREIGN = ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "MLFLOW_TRACKING_URI", "API_KEY")
+
+
+def clean_environment(**more: str) -> dict[str, str]:
+    """Return the environment without what would leak into a project, uv on the PATH."""
+    kept = {name: value for name, value in os.environ.items() if name not in FOREIGN}
+    path = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", "")])
+    return kept | {"PATH": path} | more
+
+
+def git(folder: Path, *words: str) -> str:
+    identity = ["-c", "user.name=Ada", "-c", "user.email=ada@example.com", "-c", "init.defaultBranch=main"]
+    done = subprocess.run(["git", *identity, *words], cwd=folder, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clean repository with the working tree, tagged: what a user would copy from."""
+    folder = tmp_path_factory.mktemp("template")
+    shutil.copytree(ROOT / "template", folder / "template", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "copier.yml", folder)
+    git(folder, "init", "-q")
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", "The working tree")
+    git(folder, "tag", "v99.0.0")
+    return folder
+
+
+def render(template: Path, to: Path, **answers: Any) -> Path:
+    """Copy the template in this process, without trust, into a repository of its own."""
+    answers = {"project_name": "churn"} | answers
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", copier.errors.DirtyLocalWarning)
+        copier.run_copy(str(template), to, data=answers, defaults=True, quiet=True, unsafe=False)
+    git(to, "init", "-q")
+    git(to, "add", "-A")
+    git(to, "commit", "-qm", "Start")
+    return to
+
+
+@pytest.fixture(scope="session")
+def environment(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One environment with everything that a rendered project and the boosting libraries need."""
+    project = render(template, tmp_path_factory.mktemp("environment") / "churn")
+    venv = project.parent / "venv"
+    subprocess.run(
+        ["uv", "sync", "--quiet", "--no-install-project", "--group", "boosting"],
+        cwd=project,
+        env=clean_environment(UV_PROJECT_ENVIRONMENT=str(venv)),
+        check=True,
+    )
+    shutil.copy(project / "uv.lock", venv / "uv.lock")
+    return venv
+
+
+@dataclass
+class Project:
+    """A rendered project and the shared environment that runs it."""
+
+    path: Path
+    venv: Path
+    env: dict[str, str] = field(default_factory=dict)
+
+    def environment(self, **more: str) -> dict[str, str]:
+        path = os.pathsep.join([str(self.venv / "bin"), os.environ.get("PATH", "")])
+        source = str(self.path / "src")
+        return clean_environment() | {"PATH": path, "PYTHONPATH": source} | self.env | more
+
+    def python(self, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
+        """Run Python in the project; more: environment variables."""
+        command = [str(self.venv / "bin" / "python"), *words]
+        return subprocess.run(
+            command, cwd=self.path, env=self.environment(**more), capture_output=True, text=True
+        )
+
+    def lifecycle(self, *words: str, ok: bool = True, **more: str) -> subprocess.CompletedProcess[str]:
+        """Run `lifecycle …`; with ok, a non-zero exit fails the test and shows the output."""
+        done = self.python("-c", "from lifecycle.cli import main; main()", *words, **more)
+        assert not ok or done.returncode == 0, f"{words} → {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def edit(self, file: str, old: str, new: str) -> None:
+        """Replace text in a file, and fail when the text is not there."""
+        path = self.path / file
+        text = path.read_text()
+        assert old in text, f"{file} does not hold {old!r}"
+        path.write_text(text.replace(old, new))
+
+    def train(self) -> None:
+        """Run every step once, without DVC."""
+        for step in ("ingest", "validate", "train", "evaluate", "register"):
+            self.lifecycle(step)
+
+
+@pytest.fixture
+def make_project(template: Path, environment: Path, tmp_path: Path) -> Callable[..., Project]:
+    """Render a project: make_project(task="classification", …)."""
+
+    def make(name: str = "churn", **answers: Any) -> Project:
+        path = render(template, tmp_path / name, **answers)
+        shutil.copy(environment / "uv.lock", path)
+        return Project(path, environment)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def trained(template: Path, environment: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A regression project whose steps have run once and whose version is in production: do not change it."""
+    path = render(template, tmp_path_factory.mktemp("trained") / "churn")
+    shutil.copy(environment / "uv.lock", path)
+    project = Project(path, environment)
+    project.train()
+    project.lifecycle("promote", "--why", "first release")
+    return path
+
+
+@pytest.fixture
+def trained_copy(trained: Path, environment: Path, tmp_path: Path) -> Iterator[Project]:
+    """A copy of the trained project, to do anything with."""
+    copy = tmp_path / "churn"
+    shutil.copytree(trained, copy, symlinks=True)
+    yield Project(copy, environment)
