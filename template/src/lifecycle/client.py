@@ -26,7 +26,7 @@ def ask(url: str, body: Any) -> dict[str, Any]:
 def ask_file(url: str, file: Path, rows: int, schema: Schema) -> tuple[int, int]:
     """Send a file's newest rows in small batches; return how many were sent and how many refused."""
     frame = pd.read_parquet(file)
-    if schema.time in frame:
+    if schema.time and schema.time in frame:
         frame = frame.sort_values(schema.time)
     wanted = frame[[column.name for column in schema.columns]].tail(rows)
     bodies = json.loads(wanted.to_json(orient="records", date_format="iso"))

@@ -40,7 +40,7 @@ class Profile:
     @classmethod
     def build(cls, columns: Arrays, predictions: np.ndarray, schema: Schema) -> "Profile":
         """Choose the bins from training columns and predictions ([rows] or [rows, classes]), and count."""
-        features = {}
+        features: dict[str, dict[str, Any]] = {}
         for name, values in with_prediction(columns, predictions, schema.classes).items():
             if values.dtype.kind == "O":
                 names, counts = np.unique(values[values != MISSING].astype(str), return_counts=True)

@@ -18,7 +18,6 @@ from ..paths import fresh_folder
 from . import mlflow_history as log
 from .contract import Move, Registry, Version, before, current, effective
 
-EMBEDDED = "sqlite:///mlflow.db"
 ID = "lifecycle.version"
 logging.getLogger("mlflow").setLevel(logging.WARNING)
 logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -26,7 +25,12 @@ logging.getLogger("alembic").setLevel(logging.WARNING)
 
 def open_registry() -> Registry:
     """Open the registry that MLFLOW_TRACKING_URI names, or the one in this folder."""
-    return MlflowRegistry(os.environ.get("MLFLOW_TRACKING_URI") or EMBEDDED)
+    return MlflowRegistry(os.environ.get("MLFLOW_TRACKING_URI") or embedded())
+
+
+def embedded() -> str:
+    """Return the address of mlflow.db in this folder, whole: MLflow keeps connections by address."""
+    return f"sqlite:///{Path('mlflow.db').absolute().as_posix()}"
 
 
 class MlflowRegistry:
@@ -35,7 +39,7 @@ class MlflowRegistry:
     def __init__(self, uri: str) -> None:
         self._uri = uri
         # Two processes that both make the tables of a new mlflow.db would trip over each other.
-        alone = FileLock("mlflow.db.lock") if uri == EMBEDDED else nullcontext()
+        alone = FileLock("mlflow.db.lock") if uri == embedded() else nullcontext()
         with alone, self._clear_errors():
             self._client = MlflowClient(uri, uri)
             known = {model.name for model in self._client.search_registered_models()}
@@ -77,7 +81,7 @@ class MlflowRegistry:
         found = self._client.get_experiment_by_name(project.NAME)
         if found:
             return found.experiment_id
-        local = Path("mlartifacts").absolute().as_uri() if self._uri == EMBEDDED else None
+        local = Path("mlartifacts").absolute().as_uri() if self._uri == embedded() else None
         return self._client.create_experiment(project.NAME, artifact_location=local)
 
     def _find(self, version: str) -> ModelVersion | None:

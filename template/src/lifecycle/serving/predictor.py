@@ -39,7 +39,7 @@ class Predictor:
             array = built[name]
             kind = object if array.dtype.kind in "OUS" else np.float32
             feed[name] = array.astype(kind).reshape(-1, 1)
-        output = self._session.run([self._output], feed)[0].astype(np.float64)
+        output = np.asarray(self._session.run([self._output], feed)[0], dtype=np.float64)
         return output if self.schema.classes else output.reshape(-1)
 
     def answers(self, output: np.ndarray) -> list[dict[str, Any]]:

@@ -25,16 +25,20 @@ def body_type(schema: Schema, example: dict[str, Any]) -> Any:
     return Annotated[Annotated[row, Tag("row")] | many, Discriminator(_one_or_many)]
 
 
+def _one_of(values: list[Any]) -> Any:
+    return Literal[tuple(values)]  # type: ignore[valid-type]
+
+
 def _one_or_many(body: Any) -> str:
     return "rows" if isinstance(body, list) else "row"
 
 
 def _field(column: Column) -> tuple[Any, Any]:
     """Return a field under the column's own name as its alias: names may hold spaces or be `class`."""
-    kind = TYPES[column.kind]
+    kind: Any = TYPES[column.kind]
     facts: dict[str, Any] = {}
     if column.allowed is not None:
-        kind = Literal[tuple(column.allowed)]
+        kind = _one_of(column.allowed)
     elif column.kind in ("number", "integer"):
         facts |= {"ge": column.minimum, "le": column.maximum}
     if column.kind == "number":
@@ -43,9 +47,10 @@ def _field(column: Column) -> tuple[Any, Any]:
         kind = Annotated[kind, BeforeValidator(_strict(column.kind))]
     described = f"{column.description}: {column.rule}" if column.description else column.rule
     kind = Annotated[kind, Field(**facts)]
-    default = {"default": None} if column.nullable else {}
-    field = Field(alias=column.name, description=described, **default)
-    return (kind | None if column.nullable else kind), field
+    field: Any = Field(alias=column.name, description=described)
+    if column.nullable:
+        return kind | None, Field(None, alias=column.name, description=described)
+    return kind, field
 
 
 def _strict(kind: str) -> Any:
@@ -62,7 +67,7 @@ def _strict(kind: str) -> Any:
 
 def answer_type(schema: Schema) -> type[BaseModel]:
     """Return the model of an answer: the version, and a prediction a row."""
-    value = Literal[tuple(schema.classes)] if schema.classes else float
+    value: Any = _one_of(schema.classes) if schema.classes else float
     fields: dict[str, Any] = {"prediction": (value, ...)}
     if schema.classes:
         fields["probabilities"] = (dict[str, float], ...)
@@ -84,5 +89,5 @@ def explain(errors: list[dict[str, Any]], schema: Schema) -> tuple[list[dict[str
         unknown = error["type"] == "extra_forbidden"
         problem = "there is no such field" if unknown else error["msg"]
         name = str(place[0])[:60] if unknown and place else field
-        faults.append({"row": row, "field": name, "problem": problem, "allowed": rules.get(field)})
+        faults.append({"row": row, "field": name, "problem": problem, "allowed": rules.get(field or "")})
     return faults, len({fault["row"] for fault in faults if fault["field"]})

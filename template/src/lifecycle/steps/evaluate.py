@@ -115,7 +115,7 @@ def compare_with_live(
 
 def parity(predicted: np.ndarray, holdout: pd.DataFrame, scale: float) -> float:
     """Return the largest difference from the estimator: of a probability, or as a share of scale."""
-    names = sorted(name for name in holdout if name.startswith("__estimate_"))
+    names = [f"__estimate_{i}" for i in range(predicted.shape[1] if predicted.ndim == 2 else 1)]
     estimate = holdout[names].to_numpy().reshape(predicted.shape)
     largest = float(np.max(np.abs(predicted - estimate)))
     return largest if predicted.ndim == 2 else largest / (scale or 1.0)

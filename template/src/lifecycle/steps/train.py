@@ -28,8 +28,8 @@ def run() -> str:
     frame = pd.read_parquet(VALID)
     older, holdout = split(frame, schema.time, params.split.holdout, params.split.seed)
     inputs = to_inputs(older, schema)
-    numbers = [name for name in inputs if inputs[name].dtype == np.float32]
-    categories = [name for name in inputs if name not in numbers]
+    numbers = inputs.select_dtypes("float32").columns.tolist()
+    categories = inputs.columns.drop(numbers).tolist()
     classes, labels = _labels(older[schema.target.name], schema.task)
     estimator = project.load("model").build(numbers, categories, dict(params.model))
     if is_classifier(estimator) != (schema.task == "classification"):

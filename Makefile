@@ -1,0 +1,32 @@
+# make demo: the whole life of a model on an example, or on DATA=my.csv TARGET=column
+# make test: all tests (sh scripts/debian.sh says what they need from Debian)
+PYTHON ?= python3
+BIN := .venv/bin
+export PYTHONPATH := src
+
+.PHONY: demo test check lock
+
+demo: $(BIN)/copier ## Render a project and run its whole life
+	@$(BIN)/python -m lean_mlops.demo $(if $(DATA),--data "$(DATA)") $(if $(TARGET),--target "$(TARGET)") $(if $(ADOPT),--option "$(ADOPT)") $(if $(INTO),--into "$(INTO)")
+
+test: $(BIN)/pytest ## Run all tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pytest
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer with venv is needed. On Debian: sudo sh scripts/debian.sh base"; exit 1; }
+	$(PYTHON) -m venv .venv
+
+$(BIN)/copier: requirements/demo.txt | $(BIN)/python
+	@echo "Installing the generator (Copier and uv) into .venv"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/demo.txt
+	@touch $@
+
+$(BIN)/pytest: requirements/test.txt | $(BIN)/python $(BIN)/copier
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/test.txt
+	@touch $@
+
+lock: ## Pin the newest versions anew
+	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-header -o requirements/demo.txt pyproject.toml
+	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-header --group dev -o requirements/test.txt pyproject.toml
