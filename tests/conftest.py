@@ -31,6 +31,11 @@ def git(folder: Path, *words: str) -> str:
     return done.stdout
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run what is fast first, so that a failure shows early."""
+    items.sort(key=lambda item: ("slow" in item.keywords) + 2 * ("docker" in item.keywords))
+
+
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clean repository with the working tree, tagged: what a user would copy from."""

@@ -33,6 +33,18 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+def until_healthy(port: int, server: subprocess.Popen) -> str:
+    """Wait for /health to answer 200 and return what it says; Failed when the server ends or stays silent."""
+    start = time.monotonic()
+    while time.monotonic() - start < START_SECONDS and server.poll() is None:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2) as answer:
+                return answer.read().decode()
+        except OSError:
+            time.sleep(0.2)
+    raise Failed(f"nothing became healthy on port {port} (exit code {server.poll()})")
+
+
 class Project:
     """A rendered project in a folder, under git as its README says."""
 
@@ -89,15 +101,10 @@ class Project:
                 shlex.split(command), cwd=self.folder, env=self._env, stdout=log, stderr=log,
                 start_new_session=True,
             )  # fmt: skip
-        start = time.monotonic()
-        while time.monotonic() - start < START_SECONDS and self._server.poll() is None:
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2) as answer:
-                    print(f"  {answer.read().decode()}", flush=True)
-                    return
-            except OSError:
-                time.sleep(0.2)
-        raise Failed("the server did not become healthy:\n" + (self.folder / "server.log").read_text())
+        try:
+            print("  " + until_healthy(port, self._server), flush=True)
+        except Failed as error:
+            raise Failed(f"{error}\n{(self.folder / 'server.log').read_text()}") from error
 
     def stop_server(self) -> None:
         """End the server as a person's Ctrl-C would, so that it writes its last counts."""

@@ -127,6 +127,16 @@ def _naive(value: datetime | str | None) -> datetime | None:
     return moment.astimezone(UTC).replace(tzinfo=None) if moment and moment.tzinfo else moment
 
 
+def to_float32(values: np.ndarray) -> np.ndarray:
+    """Round to float32 less its last three bits (1e-6 of a value), in training and in the server alike.
+
+    A tree's split lies halfway between two values. Where they are neighbours in float32 there is nothing
+    between them, and ONNX may put a row on the other side; on this coarser grid there always is.
+    """
+    bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
+    return ((bits + np.uint32(4)) & np.uint32(0xFFFFFFF8)).view(np.float32)
+
+
 def to_json(value: Any) -> str:
     """Write JSON the one way in which digests are taken of it: sorted, readable, no NaN."""
     return json.dumps(value, indent=2, sort_keys=True, allow_nan=False, default=str) + "\n"

@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime
 
 from .. import candidate, project
-from ..columns import Arrays, Schema, from_rows
+from ..columns import Arrays, Schema, from_rows, to_float32
 
 
 class Predictor:
@@ -37,10 +37,13 @@ class Predictor:
         feed = {}
         for name in self.schema.inputs:
             array = built[name]
-            kind = object if array.dtype.kind in "OUS" else np.float32
-            feed[name] = array.astype(kind).reshape(-1, 1)
+            text = array.dtype.kind in "OUS"
+            feed[name] = (array.astype(object) if text else to_float32(array)).reshape(-1, 1)
         output = np.asarray(self._session.run([self._output], feed)[0], dtype=np.float64)
-        return output if self.schema.classes else output.reshape(-1)
+        if not self.schema.classes:
+            return output.reshape(-1)
+        output = np.clip(output, 0, 1)  # float32 gives 1.0000004 and the like
+        return output / output.sum(axis=1, keepdims=True)
 
     def answers(self, output: np.ndarray) -> list[dict[str, Any]]:
         """Turn predictions into what the server answers, a dictionary a row."""

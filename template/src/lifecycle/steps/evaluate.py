@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .. import columns, metrics, settings
+from .. import columns, estimator, settings
 from ..candidate import FILES, MANIFEST, seal
 from ..errors import GateRejected, LifecycleError
 from ..paths import CANDIDATE, HOLDOUT, METRICS, TRAINING, write_text
@@ -45,7 +45,7 @@ def run() -> str:
         fixture=fixture(predictor, holdout),
         **lineage,
     )
-    return f"{metrics.sentence(facts)}: passed as {manifest.version}"
+    return f"{estimator.sentence(facts)}: passed as {manifest.version}"
 
 
 def judge(
@@ -53,18 +53,18 @@ def judge(
 ) -> tuple[dict[str, Any], list[str]]:
     """Return the facts for metrics.json, and a sentence for each rule that the candidate breaks."""
     schema = predictor.schema
-    truth = metrics.truth(holdout[schema.target.name], schema)
+    truth = estimator.truth(holdout[schema.target.name], schema)
     predicted = predictor.predict_arrays(columns.from_frame(holdout, schema.columns))
-    baseline = gate.baseline or metrics.error(truth, metrics.constant(naive, len(truth)), schema)
+    baseline = gate.baseline or estimator.error(truth, estimator.constant(naive, len(truth)), schema)
     facts: dict[str, Any] = {
-        "metric": metrics.name(schema),
-        "error": metrics.error(truth, predicted, schema),
+        "metric": estimator.metric(schema),
+        "error": estimator.error(truth, predicted, schema),
         "baseline": baseline,
         "rows": len(holdout),
         "parity": parity(predicted, holdout, float(np.std(truth))),
         "latency_ms": latency_ms(predictor, holdout),
         "size_mb": sum((predictor.folder / name).stat().st_size for name in FILES) / 1e6,
-        **metrics.others(truth, predicted, schema),
+        **estimator.others(truth, predicted, schema),
     }
     most = baseline * (1 - gate.margin_over_baseline)
     faults = []
@@ -91,13 +91,13 @@ def compare_with_live(
     gate: settings.Gate,
 ) -> list[str]:
     """Score the live model on the same hold-out; return a fault when the candidate is not better."""
-    truth = metrics.truth(holdout[candidate.schema.target.name], candidate.schema)
+    truth = estimator.truth(holdout[candidate.schema.target.name], candidate.schema)
     try:
         predictor = Predictor(live)
         if predictor.schema.classes != candidate.schema.classes:
             raise KeyError("other classes")
         arrays = columns.from_frame(holdout, predictor.schema.columns)
-        error = metrics.error(truth, predictor.predict_arrays(arrays), candidate.schema)
+        error = estimator.error(truth, predictor.predict_arrays(arrays), candidate.schema)
     except (KeyError, ValueError) as problem:
         return [
             f"the live model cannot be scored on this data ({problem}): to replace it unseen, "

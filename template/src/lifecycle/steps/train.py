@@ -13,7 +13,7 @@ from sklearn.base import is_classifier
 from .. import columns, project, settings
 from ..candidate import digest
 from ..errors import DataError, LifecycleError
-from ..export import to_model
+from ..estimator import to_model
 from ..monitoring.profile import Profile
 from ..paths import CANDIDATE, HOLDOUT, LOCK, TRAINING, VALID, write_text
 from .ingest import write_parquet
@@ -58,7 +58,7 @@ def split(
 def to_inputs(frame: pd.DataFrame, schema: columns.Schema) -> pd.DataFrame:
     """Run features.py: numbers become float32, as ONNX computes, so that training sees the same."""
     built = project.features.build(columns.from_frame(frame, schema.columns))
-    return pd.DataFrame({k: v if v.dtype.kind in "OUS" else v.astype(np.float32) for k, v in built.items()})
+    return pd.DataFrame({k: v if v.dtype.kind in "OUS" else columns.to_float32(v) for k, v in built.items()})
 
 
 def predict(estimator: Any, inputs: pd.DataFrame) -> np.ndarray:

@@ -1,0 +1,192 @@
+"""What a render looks like: its size, its formatting, its questions. Fast: nothing is installed or run."""
+
+import itertools
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import copier
+import pytest
+import yaml
+from conftest import ROOT, git, render
+
+QUESTIONS = {
+    name: question
+    for name, question in yaml.safe_load((ROOT / "copier.yml").read_text()).items()
+    if not name.startswith("_")
+}
+ASKED = [name for name, question in QUESTIONS.items() if question.get("when") is not False]
+INTERFACE = {  # names and values that are never renamed, those of later issues included
+    "task": {"regression", "classification"},
+    "registry": {"mlflow", "s3"},
+    "deploy": {"docker", "kubernetes", "lambda"},
+    "orchestrator": {"cron", "prefect", "airflow"},
+    "ci": {"github", "gitlab", "none"},
+    "python_version": {"3.11", "3.12", "3.13"},
+}
+
+
+def values(name: str) -> list[str]:
+    choices = QUESTIONS[name]["choices"]
+    return list(choices.values()) if isinstance(choices, dict) else choices
+
+
+def combinations() -> list[dict[str, str]]:
+    """Every combination that copier.yml offers: a new choice is tested without anyone's doing."""
+    names = [name for name in ASKED if "choices" in QUESTIONS[name] and name != "python_version"]
+    return [dict(zip(names, chosen, strict=True)) for chosen in itertools.product(*map(values, names))]
+
+
+@pytest.fixture(scope="session", params=combinations(), ids=lambda answers: "-".join(answers.values()))
+def rendered(
+    request: pytest.FixtureRequest, template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    return render(template, tmp_path_factory.mktemp("render") / "churn", **request.param)
+
+
+def files(project: Path) -> list[Path]:
+    return [project / name for name in git(project, "ls-files", "-z").split("\0") if name]
+
+
+def test_questions_are_the_interface() -> None:
+    for name, allowed in INTERFACE.items():
+        assert set(values(name)) <= allowed
+    assert set(ASKED) == {"project_name", "package", "description", *INTERFACE}
+    for name in ASKED:
+        assert QUESTIONS[name]["help"].endswith((".", "?")), f"{name} has no help line"
+        assert "default" in QUESTIONS[name], f"--defaults would fail for {name}"
+
+
+def test_at_most_sixty_files(rendered: Path) -> None:
+    assert len(files(rendered)) <= 60, "\n".join(map(str, files(rendered)))
+
+
+def test_no_module_over_150_lines(rendered: Path) -> None:
+    long = {path.name: n for path in files(rendered) if path.suffix == ".py" and (n := lines(path)) > 150}
+    assert not long
+
+
+def test_nearly_all_python_comes_from_files_without_jinja(rendered: Path) -> None:
+    python = [path for path in files(rendered) if path.suffix == ".py"]
+    jinja = {path.name for path in (ROOT / "template").rglob("*.py.jinja")}
+    plain = sum(lines(path) for path in python if f"{path.name}.jinja" not in jinja)
+    assert plain >= 0.95 * sum(map(lines, python))
+
+
+def lines(path: Path) -> int:
+    return len(path.read_text().splitlines())
+
+
+def test_no_jinja_is_left_and_every_yaml_and_toml_parses(rendered: Path) -> None:
+    import tomllib
+
+    for path in files(rendered):
+        if path.suffix == ".parquet":
+            continue
+        text = path.read_text()
+        assert text.endswith("\n") and "\r" not in text, path
+        without_actions = re.sub(r"\$\{\{.*?\}\}", "", text)
+        assert not re.search(r"\{\{|\{%", without_actions) or path.suffix == ".sh", path
+        if path.suffix in (".yml", ".yaml"):
+            yaml.safe_load(text)
+        if path.suffix == ".toml":
+            tomllib.loads(text)
+
+
+def test_rendered_code_is_linted_and_formatted(rendered: Path) -> None:
+    for words in (["check"], ["format", "--check"]):
+        run = [sys.executable, "-m", "ruff", *words, "--no-cache", str(rendered)]
+        done = subprocess.run(run, cwd=rendered, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_template_is_lintable_as_it_stands() -> None:
+    run = [sys.executable, "-m", "ruff", "check", "--no-cache", str(ROOT / "template")]
+    done = subprocess.run(run, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_yaml_is_tidy(rendered: Path) -> None:
+    rules = (
+        "{extends: default, rules: {line-length: {max: 120}, document-start: disable, "
+        "truthy: {check-keys: false}, comments: {min-spaces-from-content: 1}}}"
+    )
+    yamls = [
+        str(path)
+        for path in files(rendered)
+        if path.suffix in (".yml", ".yaml") and "answers" not in path.name
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "yamllint", "--strict", "-d", rules, *yamls], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_copy_and_update_need_no_trust(template: Path, tmp_path: Path) -> None:
+    """unsafe=False is what --trust would lift; and an update that changes nothing changes nothing."""
+    repository = tmp_path / "template"
+    shutil.copytree(template, repository)
+    project = render(repository, tmp_path / "churn")
+    copier.run_update(project, defaults=True, overwrite=True, quiet=True, unsafe=False)
+    assert git(project, "status", "--porcelain") == ""
+
+    (repository / "template/docs/new.md").write_text("# New\n")
+    schema = repository / "template/src/{{ package }}/features.py"
+    schema.write_text(schema.read_text() + "\n# from the template\n")
+    git(repository, "add", "-A")
+    git(repository, "commit", "-qm", "A new page, and a change to what is the user's")
+    git(repository, "tag", "v99.1.0")
+    mine = project / "src/churn/features.py"
+    mine.write_text(mine.read_text() + "\n# mine\n")
+    (project / "data/recent.parquet").unlink()
+    git(project, "add", "-A")
+    git(project, "commit", "-qm", "Mine")
+    copier.run_update(project, defaults=True, overwrite=True, quiet=True, unsafe=False)
+    assert (project / "docs/new.md").exists()
+    assert "# mine" in mine.read_text() and "# from the template" not in mine.read_text()
+    assert not (project / "data/recent.parquet").exists(), "what the user deleted stays deleted"
+    assert git(project, "ls-files", "--unmerged") == ""
+
+
+@pytest.mark.parametrize(
+    ("answers", "says"),
+    [
+        ({"project_name": "Churn"}, "Use lower-case letters, digits and single hyphens"),
+        ({"project_name": "a" * 51}, "Keep it to 50 characters"),
+        ({"package": "my-model"}, "Use a Python package name"),
+        ({"package": "lifecycle"}, "would hide a module"),
+        ({"package": "class"}, "would hide a module"),
+        ({"description": 'say "hi"'}, "without double quotes"),
+        ({"registry": "ftp"}, "Invalid choice"),
+    ],
+)
+def test_a_bad_answer_gets_its_message(
+    template: Path, tmp_path: Path, answers: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ValueError, match=says):
+        render(template, tmp_path / "churn", **answers)
+    assert not (tmp_path / "churn").exists(), "nothing is half-written"
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"), [("churn", "churn"), ("My Model_2", "my-model-2"), ("2025", "deliveries")]
+)
+def test_the_folder_names_the_project(template: Path, tmp_path: Path, folder: str, name: str) -> None:
+    copier.run_copy(str(template), tmp_path / folder, defaults=True, quiet=True)
+    answers = yaml.safe_load((tmp_path / folder / ".copier-answers.yml").read_text())
+    assert answers["project_name"] == name
+    assert answers["package"] == name.replace("-", "_")
+
+
+@pytest.mark.parametrize("kit", sorted((ROOT / "scaffolds").glob("*.yml")), ids=lambda kit: kit.stem)
+def test_a_starter_kit_renders_and_says_whom_it_is_for(template: Path, tmp_path: Path, kit: Path) -> None:
+    text = kit.read_text()
+    assert "# For" in text and "# Outgrown when" in text
+    answers = yaml.safe_load(text)
+    assert set(answers) <= set(ASKED)
+    project = render(template, tmp_path / "churn", **answers)
+    kept = yaml.safe_load((project / ".copier-answers.yml").read_text())
+    assert {name: kept[name] for name in answers} == answers

@@ -1,0 +1,20 @@
+"""Runs tests/rendered inside rendered projects: what lies too deep for a user's own test suite."""
+
+import re
+import shutil
+from collections.abc import Callable
+
+import pytest
+from conftest import ROOT, Project
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("task", ["regression", "classification"])
+def test_the_deeper_tests_pass(make_project: Callable[..., Project], task: str) -> None:
+    project = make_project(task=task)
+    shutil.copytree(ROOT / "tests/rendered", project.path / "tests/deeper")
+    done = project.python("-m", "pytest", "tests/deeper")
+    print(done.stdout)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert int(re.findall(r"(\d+) passed", done.stdout)[0]) >= 15
