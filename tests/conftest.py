@@ -18,6 +18,9 @@ ROOT = Path(__file__).parents[1]
 FOREIGN = ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "MLFLOW_TRACKING_URI", "API_KEY")
 
 
+PARTS = {"docker", "s3", "cron"}  # that scripts/debian.sh installs, and markers of the tests that need them
+
+
 def clean_environment(**more: str) -> dict[str, str]:
     """Return the environment without what would leak into a project, uv on the PATH."""
     kept = {name: value for name, value in os.environ.items() if name not in FOREIGN}
@@ -32,7 +35,10 @@ def git(folder: Path, *words: str) -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run what is fast first, so that a failure shows early."""
+    """Run what is fast first, so that a failure shows early; skip the parts that the user says to skip."""
+    for item in items:
+        for part in PARTS & set(os.environ.get("LEAN_MLOPS_SKIP", "").split(",")) & set(item.keywords):
+            item.add_marker(pytest.mark.skip(reason=f"LEAN_MLOPS_SKIP names {part}"))
     items.sort(key=lambda item: ("slow" in item.keywords) + 2 * ("docker" in item.keywords))
 
 

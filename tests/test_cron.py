@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from conftest import Project
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.cron]
 
 
 def crontab(*words: str, text: str | None = None) -> str:
