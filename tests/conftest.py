@@ -46,7 +46,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clean repository with the working tree, tagged: what a user would copy from."""
     folder = tmp_path_factory.mktemp("template")
-    shutil.copytree(ROOT / "template", folder / "template", ignore=shutil.ignore_patterns("__pycache__"))
+    for part in ("template", "src"):
+        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "copier.yml", folder)
     git(folder, "init", "-q")
     git(folder, "add", "-A")

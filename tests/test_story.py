@@ -122,7 +122,7 @@ def test_the_life_of_a_model(home: Home) -> None:
     second = home.live()
     assert second != first
 
-    home.run("make rollback WHY='complaints'")
+    home.run("uv run lifecycle rollback --why complaints")
     with home.serving() as url, urllib.request.urlopen(f"{url}/health") as health:
         assert json.load(health) == {"status": "ok", "version": first}
     moves = json.loads(home.run("uv run lifecycle history --json").stdout)

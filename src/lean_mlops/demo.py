@@ -87,7 +87,9 @@ def _live(project: Project, own_data: bool) -> None:
         _release_a_weak_model(project)
     else:
         _learn_from_what_happened(project)
-    project.act("3 a.m., something is wrong: roll back", "make rollback WHY='complaints from the zone north'")
+    project.act(
+        "3 a.m., something is wrong: roll back", "uv run lifecycle rollback --why 'complaints at night'"
+    )
     project.serve("Serve what is in production now", port)
     answer = project.act("", f"make predict URL=http://127.0.0.1:{port}")
     version = next(word for word in first.split() if word.count("Z-") == 1).strip(",")

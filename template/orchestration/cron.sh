@@ -3,6 +3,12 @@
 # retrain and drift are what cron calls: one at a time, everything logged, only trouble printed (cron mails it).
 set -eu
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
+# Yours to change, then `make schedule` again: minute hour day month weekday.
+schedule() {
+  echo "23 4 * * 1 '$root/orchestration/cron.sh' retrain"
+  echo "*/15 * * * * '$root/orchestration/cron.sh' drift"
+}
+
 begin="# begin $root"
 end="# end $root"
 log="$root/artifacts/cron.log"
@@ -25,7 +31,7 @@ install_block() {
   {
     printf '%s\n' "$others" | awk NF
     echo "$begin"
-    awk -v cron="'$root/orchestration/cron.sh'" '!/^#/ { gsub("@CRON@", cron); print }' "$root/orchestration/crontab"
+    schedule
     echo "$end"
   } | crontab -
   echo "scheduled; what will run, and when: crontab -l"

@@ -15,7 +15,7 @@ from ..columns import MISSING, Arrays, Schema
 BINS = 64  # at 64 quantiles the KS distance is off by at most 1/64, a sixth of the bar it is held to
 CATEGORIES = 64  # of one column that are counted apart; the rest are "(other)"
 OTHER = "(other)"
-PREDICTION = "prediction"
+PREDICTION = "(prediction)"
 
 
 class Profile:

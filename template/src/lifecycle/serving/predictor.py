@@ -35,10 +35,11 @@ class Predictor:
         """Predict whole columns: returns [rows] numbers, or [rows, classes] probabilities."""
         built = project.features.build(columns)
         feed = {}
-        for name in self.schema.inputs:
+        # By place: skl2onnx gives names such as "mean radius" a spelling of its own.
+        for name, given in zip(self.schema.inputs, self._session.get_inputs(), strict=True):
             array = built[name]
             text = array.dtype.kind in "OUS"
-            feed[name] = (array.astype(object) if text else to_float32(array)).reshape(-1, 1)
+            feed[given.name] = (array.astype(object) if text else to_float32(array)).reshape(-1, 1)
         output = np.asarray(self._session.run([self._output], feed)[0], dtype=np.float64)
         if not self.schema.classes:
             return output.reshape(-1)

@@ -35,7 +35,7 @@ def run() -> str:
     if is_classifier(estimator) != (schema.task == "classification"):
         raise LifecycleError(f"schema.py says {schema.task}, but model.py builds another kind")
     estimator.fit(inputs, labels)
-    schema = schema.model_copy(update={"inputs": list(inputs), "classes": classes})
+    schema = schema.model_copy(update={"inputs": numbers + categories, "classes": classes})
     _write_candidate(estimator, numbers, categories, schema, older, inputs)
     predicted = predict(estimator, to_inputs(holdout, schema))
     write_parquet(holdout.reset_index(drop=True).assign(**_estimates(predicted)), HOLDOUT)
