@@ -25,7 +25,7 @@ from ..monitoring.profile import Profile
 from ..monitoring.windows import Recorder
 from .guard import Guard, Meters
 from .predictor import Predictor
-from .request import answer_type, body_type, explain
+from .request import Refusal, answer_type, body_type, describe, explain
 
 
 class Server(BaseSettings):
@@ -58,7 +58,7 @@ def create_app() -> FastAPI:
         redoc_url=None,
         title=project.NAME,
         version=predictor.version,
-        description=f"Predicts **{predictor.schema.target.name}**.",
+        description=describe(predictor.schema),
         lifespan=lifespan,
     )
     app.add_middleware(Guard, limit=server.max_body_bytes, meters=meters)
@@ -93,7 +93,14 @@ def _add_predict(
 
     predict.__annotations__["body"] = body_type(schema, predictor.fixture["row"])
     summary = "Predict one row, or a list of rows"
-    route = app.post("/predict", response_model=answer_type(schema), summary=summary, dependencies=guards)
+    refusals: dict[int | str, dict[str, Any]] = {413: {}, 422: {"model": Refusal}}
+    route = app.post(
+        "/predict",
+        response_model=answer_type(schema),
+        summary=summary,
+        dependencies=guards,
+        responses=refusals | ({401: {}} if guards else {}),
+    )
     route(predict)
 
     @app.exception_handler(RequestValidationError)

@@ -75,6 +75,30 @@ def answer_type(schema: Schema) -> type[BaseModel]:
     return create_model("Answer", version=(str, ...), predictions=(list[prediction], ...))
 
 
+class Fault(BaseModel):
+    """What is wrong with a row of a request."""
+
+    row: int
+    field: str | None
+    problem: str
+    allowed: str | None
+
+
+class Refusal(BaseModel):
+    """The answer to a request with rows that break the schema."""
+
+    detail: list[Fault]
+
+
+def describe(schema: Schema) -> str:
+    """Return the head of the docs page: what is predicted, and each column with what it allows."""
+    lines = [f"Predicts **{schema.target.name}** from:\n", "| column | allowed | |", "| --- | --- | --- |"]
+    for column in schema.columns:
+        cells = (f"`{column.name}`", column.rule, column.description)
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines)
+
+
 def explain(errors: list[dict[str, Any]], schema: Schema) -> tuple[list[dict[str, Any]], int]:
     """Turn pydantic's errors into {row, field, problem, allowed}, and count the rows at fault.
 

@@ -1,1 +1,0 @@
-"""Your own code. Updates of the template never touch this folder."""
