@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from conftest import ROOT, Project, git, render
 from sklearn import datasets
 
@@ -419,3 +420,20 @@ def test_a_schema_accepts_the_very_data_it_was_inferred_from(project, tmp_path):
     """Random tables as CSV and as Parquet: what was written is read as it was meant."""
     done = project.python("-c", FUZZ, "60", str(tmp_path), str(ROOT / "src"))
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+
+
+def test_adopt_says_so_when_the_template_is_out_of_reach(project, tmp_path):
+    """It comes from the template at the project's own commit, fetched once."""
+    file = save(frame(), tmp_path / "a.csv")
+    shutil.rmtree(project.path / ".tools", ignore_errors=True)
+    for source in (str(tmp_path / "gone"), "git+https://127.0.0.1:9/none.git"):
+        project.edit(".copier-answers.yml", answers(project)["_src_path"], source)
+        done = project.lifecycle("adopt", str(file), "--target", "price", ok=False)
+        assert done.returncode == 1
+        assert "cannot be fetched from" in done.stderr and "_src_path" in done.stderr
+        assert "Traceback" not in done.stderr
+    assert not (project.path / ".tools/template/v99.0.0").exists()
+
+
+def answers(project):
+    return yaml.safe_load((project.path / ".copier-answers.yml").read_text())

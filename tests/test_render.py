@@ -181,6 +181,19 @@ def test_the_folder_names_the_project(template: Path, tmp_path: Path, folder: st
     assert answers["package"] == name.replace("-", "_")
 
 
+def test_a_relative_source_is_kept_whole(
+    template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The README says `copier copy . ../churn`; "." would mean the project itself at the next update."""
+    monkeypatch.chdir(template)
+    project = render(Path("."), tmp_path / "churn")
+    monkeypatch.chdir(tmp_path)
+    answers = yaml.safe_load((project / ".copier-answers.yml").read_text())
+    assert answers["_src_path"] == str(template)
+    copier.run_update(project, defaults=True, overwrite=True, quiet=True, unsafe=False)
+    assert git(project, "status", "--porcelain") == ""
+
+
 @pytest.mark.parametrize("kit", sorted((ROOT / "scaffolds").glob("*.yml")), ids=lambda kit: kit.stem)
 def test_a_starter_kit_renders_and_says_whom_it_is_for(template: Path, tmp_path: Path, kit: Path) -> None:
     text = kit.read_text()
