@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from lifecycle import columns, project
-from lifecycle.paths import CANDIDATE, RAW
+from lifecycle.project import CANDIDATE, RAW
 from lifecycle.serving.predictor import Predictor
 from lifecycle.steps import evaluate, ingest, train, validate
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from lifecycle.paths import CANDIDATE, WINDOWS
+from lifecycle.project import CANDIDATE, WINDOWS
 from lifecycle.serving.api import create_app
 from lifecycle.serving.predictor import Predictor, same
 

@@ -8,9 +8,8 @@ import pytest
 from lifecycle import project, settings
 from lifecycle.candidate import FILES, MANIFEST, digest, verify
 from lifecycle.errors import DataError, DigestMismatch, GateRejected, LifecycleError, SettingsError
-from lifecycle.paths import CANDIDATE, HOLDOUT, PARAMS, RAW, VALID
-from lifecycle.registry import live_model, open_registry
-from lifecycle.registry.contract import PRODUCTION, STAGING
+from lifecycle.project import CANDIDATE, HOLDOUT, PARAMS, RAW, VALID
+from lifecycle.registry.contract import PRODUCTION, STAGING, live_model, open_registry
 from lifecycle.serving.predictor import Predictor
 from lifecycle.steps import evaluate, ingest, register, train, validate
 

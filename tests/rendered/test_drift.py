@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from lifecycle.columns import Arrays, Column, Schema
 from lifecycle.monitoring import drift
 from lifecycle.monitoring.profile import Profile

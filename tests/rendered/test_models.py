@@ -8,9 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lifecycle import project
-from lifecycle.errors import ExportError, GateRejected
-from lifecycle.steps import evaluate, ingest, train, validate
 from lightgbm import LGBMClassifier, LGBMRegressor
 from sklearn import ensemble, linear_model, naive_bayes, neighbors
 from sklearn.base import BaseEstimator
@@ -19,6 +16,10 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from xgboost import XGBClassifier, XGBRegressor
+
+from lifecycle import project
+from lifecycle.errors import ExportError, GateRejected
+from lifecycle.steps import evaluate, ingest, train, validate
 
 REGRESSION = project.load("schema").TASK == "regression"
 ROWS = 3000

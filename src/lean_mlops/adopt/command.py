@@ -4,9 +4,10 @@ import shlex
 from pathlib import Path
 
 import click
-from lifecycle import project, text
+
+from lifecycle import errors, project
 from lifecycle.errors import DataError, LifecycleError
-from lifecycle.paths import PARAMS, write_text
+from lifecycle.project import PARAMS, write_text
 
 from . import plan as planning
 from . import read, write
@@ -88,7 +89,7 @@ def _refusal(file: Path, wish: planning.Wish, faults: list[Fault], force: bool) 
 def _write(file: Path, to: Path, folder: Path, plan: planning.Plan, force: bool) -> None:
     if file.resolve() != to.resolve():
         write.bring(file, to)
-        text.done(f"{file} is copied to {to}")
+        errors.done(f"{file} is copied to {to}")
     before = PARAMS.read_text(encoding="utf-8")
     after, yours = write.new_params(plan.estimator)
     copies = write.write(folder, write.formatted(plan.files), keep_old=force)
@@ -97,9 +98,9 @@ def _write(file: Path, to: Path, folder: Path, plan: planning.Plan, force: bool)
         copies.append(PARAMS.with_name(PARAMS.name + ".bak"))
     if after != before:
         write_text(PARAMS, after)
-        text.done(f"{PARAMS}: the model section now holds what {plan.estimator} takes")
+        errors.done(f"{PARAMS}: the model section now holds what {plan.estimator} takes")
     for copy in copies:
-        text.done(f"your edited file is kept as {copy}")
+        errors.done(f"your edited file is kept as {copy}")
 
 
 def _show(plan: planning.Plan, wish: planning.Wish) -> None:
@@ -111,10 +112,10 @@ def _show(plan: planning.Plan, wish: planning.Wish) -> None:
     ]
     left = [(name, "left out", "", why) for name, why in plan.dropped.items()]
     cells = [[" ".join(cell.split()) for cell in row] for row in rows + left]  # a name may hold a line break
-    click.echo("\n" + text.table(("column", "as", "allowed", "why"), cells) + "\n")
-    text.done(f"{plan.task}: {plan.why_task}")
-    text.done(f"{plan.estimator}: {plan.why_model}")
+    click.echo("\n" + errors.table(("column", "as", "allowed", "why"), cells) + "\n")
+    errors.done(f"{plan.task}: {plan.why_task}")
+    errors.done(f"{plan.estimator}: {plan.why_model}")
     held = f"the newest by {plan.time}" if plan.time else "drawn at random (--time COLUMN takes the newest)"
-    text.done(f"hold-out: {held}")
-    text.done(f"{plan.rows:,} rows; wrote {', '.join(write.FILES)}")
+    errors.done(f"hold-out: {held}")
+    errors.done(f"{plan.rows:,} rows; wrote {', '.join(write.FILES)}")
     click.echo("\n  Look at schema.py, then: make retrain")

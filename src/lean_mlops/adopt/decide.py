@@ -5,6 +5,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+
 from lifecycle.columns import Column, Kind
 
 Task = Literal["regression", "classification"]

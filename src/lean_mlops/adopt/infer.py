@@ -4,8 +4,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
-from lifecycle.columns import Kind
 from pandas.api import types
+
+from lifecycle.columns import Kind
 
 from .times import read_time
 

@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from typing import Any
 
 import pandas as pd
+
 from lifecycle.columns import Column
 
 from . import decide, infer, models, refuse, texts, times

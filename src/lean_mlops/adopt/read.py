@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+
 from lifecycle.errors import DataError
 
 SAMPLE = 200_000  # characters to find the delimiter in

@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pandas as pd
+
 from lifecycle.columns import Kind
 
 MIN_ROWS, MIN_CLASS, MAX_CLASSES = 50, 5, 50

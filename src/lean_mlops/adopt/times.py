@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 
 import pandas as pd
+
 from lifecycle.columns import Kind
 
 DATE = r"(\d{1,4})([/.-])(\d{1,2})\2(\d{1,4})(.*)"

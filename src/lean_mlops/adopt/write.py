@@ -10,7 +10,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import yaml
-from lifecycle.paths import ARTIFACTS, PARAMS, write_text
+
+from lifecycle.project import ARTIFACTS, PARAMS, write_text
 
 from .models import PARAMETERS
 from .texts import SEAL

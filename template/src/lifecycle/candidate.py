@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from .columns import to_json
 from .errors import DigestMismatch
-from .paths import write_text
+from .project import write_text
 
 FILES = ("model.onnx", "schema.json", "profile.json")
 MANIFEST = "manifest.json"

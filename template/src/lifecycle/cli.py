@@ -1,13 +1,17 @@
 """Run the life of the model, step by step. Exit codes: see errors.py."""
 
+import subprocess
 import sys
 import time
 from importlib import import_module
+from pathlib import Path
 
 import click
+import yaml
 
-from . import text
+from . import errors
 from .errors import USAGE, LifecycleError
+from .project import fresh_folder
 
 STEPS = {
     "ingest": "Read the data by your data.py into one Parquet file.",
@@ -31,6 +35,10 @@ COMMANDS = {  # name: the module that holds it, imported only when it is called
     "drift": "live",
 }
 
+ANSWERS = Path(".copier-answers.yml")
+FETCHED = Path(".tools/template")
+SHORT = {"gh:": "https://github.com/", "gl:": "https://gitlab.com/", "git+": ""}  # as Copier reads them
+
 
 class Lazy(click.Group):
     """Loads what a command needs when it is called: scikit-learn and MLflow take seconds."""
@@ -50,14 +58,15 @@ class Lazy(click.Group):
 
 
 def _tool(name: str) -> click.Command:
-    """Return a command that hands its words on to the template's own."""
+    """Return a command that the template holds: needed once, it stays there and the project stays lean."""
 
     @click.command(
         name, help=TOOLS[name], add_help_option=False, context_settings={"ignore_unknown_options": True}
     )
     @click.argument("words", nargs=-1, type=click.UNPROCESSED)
     def command(words: tuple[str, ...]) -> None:
-        tool = import_module(".template", __package__).tool(name)
+        sys.path.insert(0, str(_checkout() / "src"))
+        tool = getattr(import_module(f"lean_mlops.{name}.command"), name)
         tool.main(list(words), prog_name=f"lifecycle {name}", standalone_mode=False)
 
     return command
@@ -73,13 +82,13 @@ def main() -> None:
     try:
         sys.exit(app(standalone_mode=False) or 0)
     except LifecycleError as error:
-        text.failed(str(error), error.next_step)
+        errors.failed(str(error), error.next_step)
         sys.exit(error.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(USAGE)
     except (click.Abort, KeyboardInterrupt):
-        text.failed("stopped", "run it again when you like: nothing is half-written")
+        errors.failed("stopped", "run it again when you like: nothing is half-written")
         sys.exit(130)
 
 
@@ -87,4 +96,36 @@ def _step(name: str) -> None:
     start = time.perf_counter()
     result = import_module(f".steps.{name}", __package__).run()
     seconds = time.perf_counter() - start
-    text.done(f"{name:9} {result}", f"  {seconds:.1f} s")
+    errors.done(f"{name:9} {result}", f"  {seconds:.1f} s")
+
+
+def _checkout() -> Path:
+    """Return a folder with the template; it is fetched the first time."""
+    if not ANSWERS.is_file():
+        raise LifecycleError(f"{ANSWERS} is not here", "run the command from the project's root folder")
+    answers = yaml.safe_load(ANSWERS.read_text(encoding="utf-8"))
+    source, commit = str(answers["_src_path"]), str(answers.get("_commit", ""))
+    local = Path(source).expanduser()
+    fetched = FETCHED / (commit or "head")
+    if fetched.is_dir():
+        return fetched
+    for short, whole in SHORT.items():
+        if source.startswith(short):
+            source = whole + source.removeprefix(short)
+    try:
+        with fresh_folder(fetched) as folder:
+            _git("clone", "--quiet", source, str(folder))
+            _git("-C", str(folder), "checkout", "--quiet", commit or "HEAD")
+    except (subprocess.CalledProcessError, FileNotFoundError) as error:
+        if local.is_dir():  # no repository, or rendered from changes that were never committed
+            return local
+        said = getattr(error, "stderr", "") or error
+        raise LifecycleError(
+            f"the template, which brings this command, cannot be fetched from {source}: {said}".strip(),
+            f"check that you can reach it, or mend _src_path in {ANSWERS}",
+        ) from error
+    return fetched
+
+
+def _git(*words: str) -> None:
+    subprocess.run(["git", *words], check=True, capture_output=True, text=True)

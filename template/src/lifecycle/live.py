@@ -10,15 +10,14 @@ import click
 from pyarrow import ArrowInvalid
 from pyarrow.parquet import ParquetFile
 
-from . import columns, project, settings, text
+from . import columns, errors, project, settings
 from .client import ask, ask_file, example
 from .errors import DRIFT, INSUFFICIENT_DATA, DataError, LifecycleError
-from .monitoring import windows
 from .monitoring import drift as drifting
+from .monitoring import windows
 from .monitoring.profile import Profile
-from .paths import SERVED, WINDOWS
-from .registry import live_model, open_registry
-from .registry.contract import PRODUCTION
+from .project import SERVED, WINDOWS
+from .registry.contract import PRODUCTION, live_model, open_registry
 from .serving.predictor import Predictor
 from .steps.validate import check
 
@@ -48,7 +47,7 @@ def serve(host: str, port: int) -> None:
             raise LifecycleError(
                 f"cannot listen on {host}:{port}: {error.strerror}", "try: make serve PORT=8001"
             ) from error
-    text.done(f"{version} on http://{host}:{port}, its page at /docs; Ctrl-C ends it")
+    errors.done(f"{version} on http://{host}:{port}, its page at /docs; Ctrl-C ends it")
     # A new process: the server needs a tenth of the memory that the registry's client has taken.
     app = ["lifecycle.serving.api:create_app", "--factory", "--no-access-log"]
     command = [sys.executable, "-m", "uvicorn", *app, "--host", host, "--port", str(port)]
@@ -63,7 +62,7 @@ def predict(source: Path | None, rows: int, url: str) -> None:
     """Ask the server: one example row, or the rows of a file as if they were traffic."""
     if source:
         sent, rejected = ask_file(url, source, rows, columns.describe(project.load("schema")))
-        text.done(f"{sent:,} rows sent, {rejected:,} of them refused")
+        errors.done(f"{sent:,} rows sent, {rejected:,} of them refused")
         return
     row = example(url)
     click.echo(json.dumps({"request": row, "answer": ask(url, row)}, indent=2))
@@ -126,6 +125,6 @@ def _show(verdict: drifting.Verdict, version: str, source: str) -> None:
     ]
     if rows:
         head = ("feature", "PSI", "KS", "p", "missing", "before", "")
-        click.echo(text.table(head, rows) + "\n")
+        click.echo(errors.table(head, rows) + "\n")
     word = click.style(verdict.verdict, fg=COLOUR.get(verdict.verdict, "red"), bold=True)
     click.echo(f"{word}: {verdict.why}")

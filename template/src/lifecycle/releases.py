@@ -5,13 +5,14 @@ from pathlib import Path
 
 import click
 
-from . import text
+from . import errors
+from .candidate import Manifest
 from .errors import LifecycleError
-from .paths import METRICS
-from .registry import open_registry
-from .registry.contract import PRODUCTION, STAGING, Move
+from .project import METRICS
+from .registry.contract import PRODUCTION, STAGING, Move, open_registry
 from .steps.register import whoami
 
+LINEAGE = ("version", "created", "git_commit", "data_hash", "lock_hash")
 why = click.option("--why", default="", envvar="WHY", help="Why: it goes into the history.")
 by = click.option("--by", help="Who decides; else LIFECYCLE_BY, else git's user.name.")
 as_json = click.option("--json", "as_json", is_flag=True, help="For programs.")
@@ -21,21 +22,26 @@ as_json = click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.argument("version", default=STAGING)
 @why
 @by
-def promote(version: str, why: str, by: str | None) -> None:
+@as_json
+def promote(version: str, why: str, by: str | None, as_json: bool) -> None:
     """Approve VERSION (an alias will do; default: staging) for production."""
-    _tell(open_registry().promote(version, PRODUCTION, by or whoami(), why))
+    _tell(open_registry().promote(version, PRODUCTION, by or whoami(), why), as_json)
 
 
 @click.command()
 @why
 @by
-def rollback(why: str, by: str | None) -> None:
+@as_json
+def rollback(why: str, by: str | None, as_json: bool) -> None:
     """Point production back at the version before."""
-    _tell(open_registry().rollback(PRODUCTION, by or whoami(), why))
+    _tell(open_registry().rollback(PRODUCTION, by or whoami(), why), as_json)
 
 
-def _tell(move: Move) -> None:
-    text.done(f"{move.alias} is {move.version}, before it was {move.previous or 'nothing'}")
+def _tell(move: Move, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(move.to_dict()))
+        return
+    errors.done(f"{move.alias} is {move.version}, before it was {move.previous or 'nothing'}")
     click.echo(f"  {move.action} by {move.by} at {move.at}: {move.reason or 'no reason given'}")
 
 
@@ -48,20 +54,66 @@ def versions(as_json: bool) -> None:
         click.echo(json.dumps([{"version": v.version, "aliases": v.aliases} for v in found]))
         return
     rows = [(version.version, ", ".join(version.aliases)) for version in found]
-    click.echo(text.table(("version", "alias"), rows) if rows else "no versions yet: make retrain")
+    click.echo(errors.table(("version", "alias"), rows) if rows else "no versions yet: make retrain")
 
 
 @click.command()
+@click.option("--newest", default=50, show_default=True, help="So many of the last moves; 0: all.")
 @as_json
-def history(as_json: bool) -> None:
+def history(newest: int, as_json: bool) -> None:
     """List the moves of the aliases: who, when and why."""
-    moves = open_registry().history()
+    moves = open_registry().history(newest or None)
     if as_json:
         click.echo(json.dumps([move.to_dict() for move in moves]))
         return
     head = ("at", "action", "alias", "version", "by", "reason")
     rows = [[getattr(move, name) for name in head] for move in moves]
-    click.echo(text.table(head, rows) if rows else "no moves yet: make retrain")
+    click.echo(errors.table(head, rows) if rows else "no moves yet: make retrain")
+
+
+@click.command()
+@click.argument("version", default=PRODUCTION)
+@as_json
+def show(version: str, as_json: bool) -> None:
+    """Tell what VERSION (or what an alias points at) was made from, and how to make it again."""
+    manifest = open_registry().manifest(version)
+    commands = _rebuild(manifest)
+    if as_json:
+        click.echo(json.dumps(manifest.model_dump() | {"rebuild": commands}))
+        return
+    lineage = [(key, getattr(manifest, key)) for key in LINEAGE]
+    lineage += [(f"params.{key}", value) for key, value in manifest.params.items()]
+    lineage += [(f"metrics.{key}", value) for key, value in manifest.metrics.items()]
+    for key, value in lineage:
+        click.echo(f"  {key:<22} {json.dumps(value) if isinstance(value, dict) else value}")
+    click.echo("\nTo make it again, in a folder of its own:\n\n  " + "\n  ".join(commands))
+    click.echo("\nThe same data_hash and metrics are then in artifacts/candidate/manifest.json.")
+    if not manifest.git_commit or manifest.git_commit.endswith("-dirty"):
+        errors.failed("it was trained from files that were not committed: this comes near, and no nearer")
+
+
+def _rebuild(manifest: Manifest) -> list[str]:
+    """Return the commands that train from the same commit, packages, data and params."""
+    folder, commit = f"../rebuild-{manifest.version}", manifest.git_commit.removesuffix("-dirty")
+    steps = ("ingest", "validate", "train", "evaluate")
+    return [
+        f"git worktree add --detach {folder} {commit or 'HEAD'}",
+        f"cd {folder}",
+        "uv sync --frozen",
+        *(f"uv run --no-sync lifecycle {step}" for step in steps),
+    ]
+
+
+@click.command()
+@click.option("--keep", default=20, show_default=True, help="So many of the newest versions stay.")
+@as_json
+def prune(keep: int, as_json: bool) -> None:
+    """Delete old versions; what an alias points at, or would roll back to, stays."""
+    pruned = open_registry().prune(keep)
+    if as_json:
+        click.echo(json.dumps(pruned))
+    else:
+        errors.done(f"{len(pruned)} versions deleted", "".join(f"\n  {version}" for version in pruned))
 
 
 @click.command()

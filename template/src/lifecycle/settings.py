@@ -8,7 +8,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from pydantic_settings import YamlConfigSettingsSource as YamlSource
 
 from .errors import SettingsError
-from .paths import PARAMS
+from .project import PARAMS
 
 
 class Section(BaseModel):

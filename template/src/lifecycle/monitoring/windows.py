@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..columns import Arrays
-from ..paths import write_text
+from ..project import write_text
 from .profile import Profile
 
 STAMP = "%Y%m%dT%H%M%SZ"

@@ -1,9 +1,14 @@
 """What every registry promises, whichever store is behind it."""
 
-from collections.abc import Iterable
+import json
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
+
+from .. import project
+from ..candidate import Manifest
+from ..errors import RegistryError
 
 STAGING, PRODUCTION = "staging", "production"
 
@@ -20,8 +25,10 @@ class Version:
 class Move:
     """One entry of the history: an alias moved from previous to version, by whom, when and why.
 
-    number orders the entries; base is the number of the entry that its writer believed to be the last
-    one for this alias, so that of two racing writers only the first is right (compare-and-swap).
+    number orders the moves of an alias; base is the number of the move that its writer believed to be the
+    last one, so that of two racing writers only the first is right (compare-and-swap). undo holds the
+    versions that rollbacks go back to, the nearest first, so that a rollback never guesses. id tells two
+    moves apart that say the same.
     """
 
     number: int
@@ -33,13 +40,28 @@ class Move:
     at: str
     reason: str
     base: int = 0
+    undo: tuple[str, ...] = ()
+    manifest_sha256: str = ""
+    id: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
+    @classmethod
+    def from_json(cls, text: str | bytes, where: str) -> "Move":
+        """Read a move; RegistryError that says where a damaged one lies."""
+        try:
+            facts = json.loads(text)
+            return cls(**facts | {"undo": tuple(facts["undo"])})
+        except (KeyError, TypeError, ValueError) as error:
+            raise RegistryError(f"{where} is damaged", "find out who changed it") from error
+
 
 class Registry(Protocol):
-    """Versions are written once, aliases move by compare-and-swap, and history is only appended to."""
+    """Versions are written once, aliases move by compare-and-swap, and history is only appended to.
+
+    Where a version is asked for, the name of an alias will do.
+    """
 
     def publish(self, folder: Path) -> str:
         """Publish a sealed candidate and return its version; a second time changes nothing.
@@ -49,7 +71,11 @@ class Registry(Protocol):
         ...
 
     def fetch(self, version: str, to: Path) -> Path:
-        """Copy a version, or what an alias points at, into a folder, and check each digest."""
+        """Copy a version into a folder, and check each digest before the folder takes its place."""
+        ...
+
+    def manifest(self, version: str) -> Manifest:
+        """Return what a version is and what reproduces it."""
         ...
 
     def versions(self) -> list[Version]:
@@ -72,36 +98,31 @@ class Registry(Protocol):
         """Point an alias back at the version before; RegistryError if there is none."""
         ...
 
-    def history(self) -> list[Move]:
-        """Return the moves that took effect, the oldest first."""
+    def history(self, newest: int | None = None) -> list[Move]:
+        """Return the moves that took effect, the oldest first; newest: only so many of the last."""
+        ...
+
+    def prune(self, keep: int) -> list[str]:
+        """Delete all but the newest versions, and return what was deleted.
+
+        What an alias points at stays, and what its rollback goes to, and what is just being promoted.
+        """
         ...
 
 
-def effective(moves: Iterable[Move]) -> list[Move]:
-    """Return the moves that took effect: those whose base was the last effective move of their alias."""
-    last: dict[str, int] = {}
-    done = []
-    for move in sorted(moves, key=lambda move: move.number):
-        if move.base == last.get(move.alias, 0):
-            last[move.alias] = move.number
-            done.append(move)
-    return done
+def open_registry() -> Registry:
+    """Open the registry that this project chose."""
+    return import_module(f".{project.REGISTRY}", __package__).open_registry()
 
 
-def current(moves: Iterable[Move]) -> dict[str, Move]:
-    """Return the last effective move of each alias."""
-    return {move.alias: move for move in effective(moves)}
-
-
-def before(moves: Iterable[Move], alias: str) -> str:
-    """Return the version that a rollback of the alias goes to; empty if there is none.
-
-    A rollback undoes one promotion, so two in a row go back two versions and never forth again.
-    """
-    stack: list[str] = []
-    for move in effective(moves):
-        if move.alias == alias and move.action == "rollback":
-            stack.pop()
-        elif move.alias == alias:
-            stack.append(move.version)
-    return stack[-2] if len(stack) > 1 else ""
+def live_model() -> Path | None:
+    """Return a folder with the version that has the alias production; None while there is none."""
+    registry = open_registry()
+    version = registry.aliases().get(PRODUCTION)
+    if version is None:
+        return None
+    try:
+        return registry.fetch(version, project.LIVE)
+    except RegistryError as error:
+        error.next_step = "set gate.compare_with_live to false if that version is lost for good"
+        raise

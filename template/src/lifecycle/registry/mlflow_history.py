@@ -2,53 +2,144 @@
 
 MLflow moves an alias without asking what it was: two people promoting at once would both be told that they
 won. Each move is therefore written as a version of a second model, `<name>.history`. The database hands out
-the numbers one by one, they decide who was first (contract.effective), and MLflow's own alias follows.
+the numbers one by one: a move counts if its base is the last move that counts. MLflow's own aliases are a
+copy for its pages and for other tools: moving one by hand changes nothing here, and the next move mends it.
 """
 
-from datetime import UTC, datetime
+import json
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 
 from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
 
-from .. import project
-from ..errors import Conflict
-from .contract import Move, current, effective
+from ..errors import RegistryError
+from .contract import PRODUCTION, STAGING, Move
+from .mlflow import database
+from .moves import lost
 
-HISTORY = f"{project.NAME}.history"
 DESCRIPTION = "Who moved which alias, when and why. Written by lifecycle: do not edit."
-FIELDS = ("action", "alias", "version", "previous", "by", "at", "reason")
+TEXTS = ("action", "alias", "version", "previous", "by", "at", "reason")
+MORE = ("manifest_sha256", "id")
+KNOWN = "alias."  # a tag on the history's model for each alias that was ever moved
+PAGE = 100
+ATTEMPTS = 8
 
 
-def read(client: MlflowClient) -> list[Move]:
-    """Return every move that was written, those that lost a race among them."""
-    stored = client.search_model_versions(f"name = '{HISTORY}'")
-    return [
-        Move(int(item.version), *(item.tags.get(key, "") for key in FIELDS), base=int(item.tags["base"]))
-        for item in stored
-    ]
+@contextmanager
+def clear_errors(uri: str) -> Iterator[None]:
+    """Turn what MLflow raises into a RegistryError that says what to check."""
+    try:
+        yield
+    except (MlflowException, OSError) as error:
+        told = str(error.message if isinstance(error, MlflowException) else error).strip()
+        advice = "check MLFLOW_TRACKING_URI, and that the server is up"
+        if "code 401" in told or "code 403" in told:
+            advice = "check MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        elif database(uri):
+            advice = "check that the disk has room and that you may write there"
+        raise RegistryError(f"MLflow at {uri}: {told.splitlines()[0][:300]}", advice) from error
 
 
-def append(
-    client: MlflowClient,
-    action: str,
-    alias: str,
-    to: tuple[str, str],
-    last: Move | None,
-    why: tuple[str, str],
-) -> Move:
-    """Write a move to (version, source) for why = (by, reason); Conflict when another was first.
+class History:
+    """The moves of one model's aliases; ids is the tag that holds a version's name."""
 
-    last is the alias's last move as its caller saw it.
-    """
-    at = datetime.now(UTC).isoformat(timespec="seconds")
-    values = (action, alias, to[0], last.version if last else "", why[0], at, why[1])
-    tags = dict(zip(FIELDS, values, strict=True)) | {"base": str(last.number if last else 0)}
-    number = int(client.create_model_version(HISTORY, to[1], tags=tags).version)
-    moves = read(client)
-    done = next((move for move in effective(moves) if move.number == number), None)
-    if done is None:
-        winner = current(moves)[alias]
-        raise Conflict(
-            f"{winner.by} moved {alias} to {winner.version} at the same moment; your {action} was not done",
-            "look: uv run lifecycle versions; then decide again",
-        )
-    return done
+    def __init__(self, client: MlflowClient, name: str, ids: str) -> None:
+        self._client, self._name, self._ids = client, name, ids
+        self.model = f"{name}.history"
+
+    def all(self) -> list[Move]:
+        """Return the moves that took effect, the oldest first."""
+        last: dict[str, int] = {}
+        done = []
+        for move in sorted(self._newest_first(), key=lambda move: move.number):
+            if move.base == last.get(move.alias, 0):
+                last[move.alias] = move.number
+                done.append(move)
+        return done
+
+    def heads(self) -> list[Move]:
+        """Return the last move of each alias."""
+        known = {STAGING, PRODUCTION}
+        with suppress(MlflowException):  # nothing was published yet
+            tags = self._client.get_registered_model(self.model).tags
+            known |= {tag.removeprefix(KNOWN) for tag in tags if tag.startswith(KNOWN)}
+        return [head for alias in sorted(known) if (head := self.last(alias))]
+
+    def last(self, alias: str) -> Move | None:
+        """Return an alias's last move, from its newest entries: however long the history is."""
+        newest = next(self._newest_first(alias), None)
+        return self._since(alias, newest.base)[-1] if newest else None
+
+    def _since(self, alias: str, base: int) -> list[Move]:
+        """Return the moves that took effect after the move `base`, which did."""
+        later = []
+        for move in self._newest_first(alias):
+            if move.number <= base:
+                break
+            later.append(move)
+        done = []
+        for move in reversed(later):
+            if move.base == base:
+                base = move.number
+                done.append(move)
+        return done
+
+    def _newest_first(self, alias: str = "") -> Iterator[Move]:
+        """Yield every move that was written, those that lost a race among them."""
+        query = f"name = '{self.model}'" + (f" and tags.alias = '{alias}'" if alias else "")
+        token = None
+        while token != "":
+            page = self._client.search_model_versions(query, PAGE, ["version_number DESC"], token)
+            for item in page:
+                texts = {key: item.tags.get(key, "") for key in TEXTS + MORE}
+                undo = tuple(json.loads(item.tags.get("undo", "[]")))
+                yield Move(int(item.version), **texts, base=int(item.tags["base"]), undo=undo)
+            token = page.token or ""
+
+    def append(self, move: Move, stored: ModelVersion) -> Move:
+        """Write a move to a version; Conflict when another was first."""
+        if not move.base:
+            with suppress(MlflowException):  # it is there already
+                self._client.create_registered_model(self.model, description=DESCRIPTION)
+            self._client.set_registered_model_tag(self.model, KNOWN + move.alias, "")
+        tags = {key: getattr(move, key) for key in TEXTS + MORE}
+        tags |= {"base": str(move.base), "undo": json.dumps(move.undo)}
+        create_version(self._client, self.model, str(stored.source), tags, stored.run_id)
+        done = self._since(move.alias, move.base)
+        # By its id rather than its number: an answer that got lost makes the client write it twice.
+        ours = next((item for item in done if item.id == move.id), None)
+        if ours is None:
+            raise lost(move, done[-1] if done else None)
+        return replace(move, number=ours.number)
+
+    def show_in_mlflow(self, alias: str) -> None:
+        """Point MLflow's own aliases at what the history says: this one, and the two that every model has."""
+        for name in {alias, STAGING, PRODUCTION}:
+            if head := self.last(name):
+                shown = None
+                with suppress(MlflowException):  # it has no such alias yet
+                    shown = self._client.get_model_version_by_alias(self._name, name).tags.get(self._ids)
+                query = f"name = '{self._name}' and tags.`{self._ids}` = '{head.version}'"
+                if shown == head.version:
+                    continue
+                for stored in self._client.search_model_versions(query, 1, ["version_number ASC"]):
+                    self._client.set_registered_model_alias(self._name, name, stored.version)
+
+
+def create_version(
+    client: MlflowClient, name: str, source: str, tags: dict[str, str], run: str | None
+) -> str:
+    """Create a model version and return its number, also when others are creating versions at the moment."""
+    for attempt in range(ATTEMPTS):
+        try:
+            return client.create_model_version(name, source, run, tags=tags).version
+        except MlflowException as error:
+            if "Giving up" not in error.message or attempt == ATTEMPTS - 1:
+                raise
+            time.sleep(random.uniform(0, 0.1 * 2**attempt))
+    raise AssertionError("the loop returns or raises")

@@ -12,8 +12,8 @@ import pandas as pd
 from .. import columns, estimator, settings
 from ..candidate import FILES, MANIFEST, seal
 from ..errors import GateRejected, LifecycleError
-from ..paths import CANDIDATE, HOLDOUT, METRICS, TRAINING, write_text
-from ..registry import live_model
+from ..project import CANDIDATE, HOLDOUT, METRICS, TRAINING, write_text
+from ..registry.contract import live_model
 from ..serving.predictor import Predictor
 
 ROWS_TIMED = 200

@@ -4,7 +4,7 @@ import pandas as pd
 
 from .. import project
 from ..errors import DataError
-from ..paths import RAW
+from ..project import RAW
 
 
 def run() -> str:

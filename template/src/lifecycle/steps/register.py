@@ -6,9 +6,8 @@ import subprocess
 
 from .. import columns
 from ..candidate import verify
-from ..paths import CANDIDATE, REGISTERED, write_text
-from ..registry import open_registry
-from ..registry.contract import STAGING
+from ..project import CANDIDATE, REGISTERED, write_text
+from ..registry.contract import STAGING, open_registry
 
 
 def run() -> str:

@@ -15,7 +15,7 @@ from ..candidate import digest
 from ..errors import DataError, LifecycleError
 from ..estimator import to_model
 from ..monitoring.profile import Profile
-from ..paths import CANDIDATE, HOLDOUT, LOCK, TRAINING, VALID, write_text
+from ..project import CANDIDATE, HOLDOUT, LOCK, TRAINING, VALID, write_text
 from .ingest import write_parquet
 
 

@@ -3,9 +3,9 @@
 import pandas as pd
 import pandera.pandas as pa
 
-from .. import project, text
+from .. import errors, project
 from ..errors import DataError
-from ..paths import RAW, VALID
+from ..project import RAW, VALID
 from .ingest import write_parquet
 
 ROWS_SHOWN = 12
@@ -34,7 +34,7 @@ def check(frame: pd.DataFrame, schema: pa.DataFrameSchema, max_null_rate: float)
             faults.append((name, f"{rate:.0%} missing", int(frame[name].isna().sum()), "", ""))
     if faults:
         more = f"\n  … and {len(faults) - ROWS_SHOWN} more" if len(faults) > ROWS_SHOWN else ""
-        table = text.table(("column", "what", "rows", "for example", "in row"), faults[:ROWS_SHOWN])
+        table = errors.table(("column", "what", "rows", "for example", "in row"), faults[:ROWS_SHOWN])
         raise DataError(
             f"the data breaks schema.py\n\n{table}{more}\n\nNothing after validate was run.",
             "mend the data (or data.py), or widen schema.py if the data is right; then: make retrain",
