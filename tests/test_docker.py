@@ -75,6 +75,10 @@ class Site(Project):
         listed = self.docker("ps", "--all", "--filter", "name=churn", "--format", "{{.Names}} {{.State}}")
         return dict(line.split() for line in listed.splitlines())
 
+    def images(self) -> list[str]:
+        """Return what is tagged churn:…, the newest first."""
+        return self.docker("images", "churn", "--format", "{{.Repository}}:{{.Tag}}").split()
+
     def version(self, name: str) -> str:
         return self.inspect(name, ".Config.Labels")["org.opencontainers.image.version"]
 
@@ -140,7 +144,7 @@ def engine() -> Iterator[dict[str, str]]:
 @pytest.fixture(scope="module")
 def shared(
     engine: dict[str, str], trained: Path, environment: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Site:
+) -> Iterator[Site]:
     """The project with a second version approved, secrets lying about, and a `docker` that takes notes."""
     folder = tmp_path_factory.mktemp("docker")
     shutil.copytree(trained, folder / "churn", symlinks=True)
@@ -160,6 +164,8 @@ def shared(
         "KEEP": "9",
     }
     site.env |= {"PATH": path, "UV_PROJECT_ENVIRONMENT": str(environment)}
+    if site.containers() or site.images():
+        pytest.fail(f"{engine['DOCKER_HOST']} has a churn of its own, which these tests would remove")
     (site.path / ".env").write_text("API_KEY=hunter2\n")
     (site.path / "src/.env").write_text("API_KEY=hunter2\n")
     (site.path / "src/churn/secret.txt").write_text("hunter2\n")
@@ -172,7 +178,8 @@ def shared(
     site.lifecycle("promote", "--why", "fewer trees")
     site.new = site.lifecycle("fetch", "--to", str(folder / "new")).stdout.strip()
     assert site.old != site.new
-    return site
+    yield site
+    site.docker("rmi", "--force", *site.images())
 
 
 @pytest.fixture
@@ -280,7 +287,7 @@ def test_only_what_is_allowed_enters_the_build(site: Site, tmp_path: Path) -> No
 
 def test_a_new_model_adds_a_layer_of_its_own_size_and_nothing_else(site: Site, tmp_path: Path) -> None:
     for version in (site.old, site.new):
-        site.script("build", version, str(site.fetched(version)))
+        site.script("release", "--build", version, str(site.fetched(version)))
     old, new = (site.inspect(f"churn:{version}", ".RootFS.Layers") for version in (site.old, site.new))
     assert old[:-2] == new[:-2] and old[-2] != new[-2]
     sizes = site.docker("history", "--human=false", "--format", "{{.Size}}", f"churn:{site.new}").split()
@@ -367,7 +374,7 @@ def test_the_model_must_be_that_of_the_version(site: Site) -> None:
     # Another process may change the folder between that check and the build.
     shutil.rmtree(site.path / "build/model", ignore_errors=True)
     shutil.copytree(folder, site.path / "build/model")
-    site.script("build", site.old, "./build/model")
+    site.script("release", "--build", site.old, "./build/model")
     assert (site.path / "build/model/manifest.json").exists()
     mixed = ("build", "--build-arg", "VERSION=20990101T000000Z-other", "--tag", "churn:mixed", ".")
     assert site.run("docker", *mixed, ok=False).returncode
@@ -451,7 +458,7 @@ def test_served_counts_reach_the_host_and_drift_finds_them(site: Site) -> None:
 
 def test_a_release_by_somebody_else_than_root_writes_files_of_his(site: Site) -> None:
     user = os.geteuid() or 12345
-    site.script("build", site.new, str(site.fetched(site.new)))
+    site.script("release", "--build", site.new, str(site.fetched(site.new)))
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(site.path / "deploy", Path(folder, "deploy"))
         if os.geteuid() == 0:
@@ -480,7 +487,7 @@ def test_a_release_by_somebody_else_than_root_writes_files_of_his(site: Site) ->
 
 def test_of_two_releases_at_once_one_wins(site: Site) -> None:
     for version in (site.old, site.new):
-        site.script("build", version, str(site.fetched(version)))
+        site.script("release", "--build", version, str(site.fetched(version)))
     env = site.environment()
     command = ["deploy/docker/release.sh"]
     started = [
@@ -499,10 +506,10 @@ def test_the_last_three_images_stay_and_any_that_a_container_uses(site: Site, tm
     site.release(site.new)
     versions = [f"20990101T00000{i}Z-later" for i in range(4)]
     for version in versions:
-        site.script("build", version, str(site.another(version, tmp_path / version)))
+        site.script("release", "--build", version, str(site.another(version, tmp_path / version)))
     site.release(versions[-1], str(tmp_path / versions[-1]), KEEP="3")
-    left = site.docker("images", "churn", "--format", "{{.Tag}}").split()
-    assert set(left) == {*versions[1:], site.new}, "churn-previous is of the new version"
+    left = {f"churn:{version}" for version in (*versions[1:], site.new)}
+    assert set(site.images()) == left, "churn-previous is of the new version"
     site.docker("rm", "--force", *site.containers())
     site.docker("rmi", *(f"churn:{version}" for version in versions[1:]))
 
@@ -656,8 +663,9 @@ def test_the_registry_follows_what_serves_after_a_rollback(site: Site, tmp_path:
     """What served before need not be what had the alias before: it may have been released by name."""
     third = "20990101T000000Z-third"
     folder = site.another(third, tmp_path / "model")
-    publish = "import pathlib, sys, lifecycle.registry as r"
-    site.python("-c", f"{publish}; r.open_registry().publish(pathlib.Path(sys.argv[1]))", str(folder))
+    load = "import pathlib, sys; from lifecycle.registry.contract import open_registry"
+    publish = f"{load}; print(open_registry().publish(pathlib.Path(sys.argv[1])))"
+    assert site.python("-c", publish, str(folder)).stdout == f"{third}\n"
     site.release(third, str(folder))
     site.release(site.new)
     assert f"production is {third}" in site.run("make", "rollback", "WHY=the third was better").stdout

@@ -1,7 +1,8 @@
 #!/bin/sh
 # release.sh [--build] VERSION [MODEL_FOLDER]: end with this version serving, or with the one before still serving.
-# The image is built if there is none yet, from MODEL_FOLDER (build/model). AGAIN=1 replaces the container even when it
-# serves this version already, for a new API_KEY or port. --build: only build the image. The last line on stdout is the version.
+# The image is built if there is none yet, from MODEL_FOLDER (build/model, named from the project's root). AGAIN=1
+# replaces the container even when it serves this version already, for a new API_KEY or port. --build only builds the
+# image, anew if need be. The last line on stdout is the version.
 # shellcheck source=deploy/docker/common.sh
 . "$(dirname "$0")/common.sh"
 

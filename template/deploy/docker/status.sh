@@ -7,7 +7,8 @@
 need_docker
 docker ps --all --filter "name=^/?$NAME(-(candidate|next|previous|rolled-back))?\$" --format \
   'table {{.Names}}\t{{.Label "org.opencontainers.image.version"}}\t{{.Status}}\t{{.Ports}}\t{{.Image}}'
-! exists "$NAME-lock" || echo "under way, or killed: a release or rollback by $(ask "$NAME-lock" '{{.Config.Labels.by}}')"
+! exists "$NAME-lock" ||
+  echo "under way, or killed: a release or rollback by $(ask "$NAME-lock" '{{.Config.Labels.by}}')"
 for container in "$NAME-next" "$NAME-previous" "$NAME"; do
   ! runs "$container" || live=$container
 done
