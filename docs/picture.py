@@ -13,7 +13,7 @@ from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 
 WIDTH = 110
-HOME = re.compile(r"(/\S+)?/demo/")
+HOME = re.compile(r"/\S*/(?=deliveries)")
 THEME = TerminalTheme(
     (250, 250, 248),
     (40, 44, 52),
