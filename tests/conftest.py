@@ -13,16 +13,9 @@ from typing import Any
 import copier
 import pytest
 
+from lean_mlops.shell import FOREIGN
+
 ROOT = Path(__file__).parents[1]
-# The caller's own settings must not reach a rendered project's commands.
-FOREIGN = (
-    "VIRTUAL_ENV",
-    "PYTHONPATH",
-    "PYTHONDONTWRITEBYTECODE",
-    "MLFLOW_TRACKING_URI",
-    "REGISTRY_URI",
-    "API_KEY",
-)
 
 
 PARTS = {"docker", "s3", "cron"}  # that scripts/debian.sh installs, and markers of the tests that need them
