@@ -19,6 +19,8 @@ FOREIGN = (
     "MLFLOW_TRACKING_URI",
     "API_KEY",
     "MAKEFLAGS",
+    "MAKELEVEL",
+    "MFLAGS",
 )
 
 
