@@ -46,7 +46,7 @@ def create_app() -> FastAPI:
         raise LifecycleError(f"{server.model_dir} does not predict its fixture row as published")
     profile = Profile.read(server.model_dir)
     recorder = Recorder(profile, server.windows_dir, predictor.version, server.window_seconds)
-    meters = Meters(predictor.version)
+    meters = Meters(predictor.version, profile)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -89,6 +89,7 @@ def _add_predict(
         output = predictor.predict_arrays(columns)
         recorder.add(columns, output)
         meters.rows.inc(len(rows))
+        meters.predictions.add(output)
         return {"version": predictor.version, "predictions": predictor.answers(output)}
 
     predict.__annotations__["body"] = body_type(schema, predictor.fixture["row"])
