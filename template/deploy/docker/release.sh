@@ -54,13 +54,18 @@ case ${CANARY:-1} in
   *) fail "CANARY is $CANARY" "CANARY=10 is 10 % of the requests; from 1 to 99" ;;
 esac
 need_docker 1
+docker compose version >/dev/null 2>&1 || command -v docker-compose >/dev/null ||
+  fail "Docker Compose is not installed here" "https://docs.docker.com/compose/install"
 obtain "$@"
 lock "$image"
 recover
 
 live=$(recorded colour) now=$(recorded version) before=$(recorded before)
-if [ "$now" = "$version" ] && [ -z "${AGAIN:-}" ] && ready "$live" "$version" && answers "$version"; then
-  say "$version serves already: nothing to do"
+if [ "$now" = "$version" ] && [ -z "${AGAIN:-}" ] && ready "$live" "$version"; then
+  start_proxy # the port or the domain may be another one
+  route "$live" "$version" "$before"
+  answers "$version" || fail "the proxy does not reach $version" "docker logs $NAME-proxy"
+  say "$version serves already, on $BIND:$PORT: nothing else to do"
   echo "$version"
   exit
 fi
