@@ -33,6 +33,7 @@ def git(folder: Path, *words: str) -> str:
     return done.stdout
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run what is fast first, so that a failure shows early; skip the parts that the user says to skip."""
     for item in items:
@@ -47,7 +48,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _variant(item: pytest.Item) -> str:
     params = getattr(item, "callspec", None)
     named = params.params if params and "slow" in item.keywords else {}
-    return "".join(str(named[name]) for name in ("store", "task", "story") if name in named)
+    return "".join(str(named[name]) for name in ("store", "home") if name in named)
 
 
 @pytest.fixture(scope="session")
@@ -116,6 +117,15 @@ class Project:
         done = self.python("-c", "from lifecycle.cli import main; main()", *words, **more)
         assert not ok or done.returncode == 0, f"{words} → {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
+
+    def verbs(self, folder: Path) -> dict[str, str]:
+        """Return an environment in which `make` and its verbs find this project's; folder is for a script."""
+        folder.mkdir(exist_ok=True)
+        script = folder / "lifecycle"
+        script.write_text(f"#!{self.venv}/bin/python\nfrom lifecycle.cli import main\nmain()\n")
+        script.chmod(0o755)
+        path = os.pathsep.join([str(folder), str(self.venv / "bin"), clean_environment()["PATH"]])
+        return self.environment(PATH=path, UV_PROJECT_ENVIRONMENT=str(self.venv))
 
     def edit(self, file: str, old: str, new: str) -> None:
         """Replace text in a file, and fail when the text is not there."""

@@ -135,7 +135,7 @@ def test_the_same_life_on_every_store(store: Store, candidate: Path, tmp_path: P
     folder = tmp_path / "churn"
     shutil.copytree(store.project, folder)
     shutil.copytree(candidate, folder / "artifacts")
-    project = Project(folder, store.venv, store.env | {"UV_PROJECT_ENVIRONMENT": str(store.venv)})
+    project = Project(folder, store.venv, store.env)
     project.lifecycle("register")
     done = project.lifecycle("promote", "--why", "first release", "--by", "Ada")
     first = json.loads(project.lifecycle("versions", "--json").stdout)[0]
@@ -148,7 +148,7 @@ def test_the_same_life_on_every_store(store: Store, candidate: Path, tmp_path: P
     project.edit("params.yaml", "compare_with_live: true", "compare_with_live: false")
     project.edit("params.yaml", "max_iter: 300", "max_iter: 200")
 
-    env = project.environment(PATH=f"{store.venv}/bin:{clean_environment()['PATH']}")
+    env = project.verbs(tmp_path / "bin")
     verbs = [["make", verb, "WHY=worse"] for verb in ("retrain", "promote", "rollback")]
     said = [
         subprocess.run(verb, cwd=folder, env=env, text=True, stdout=subprocess.PIPE, check=True).stdout
