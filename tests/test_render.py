@@ -67,13 +67,10 @@ def test_questions_are_the_interface() -> None:
         assert "default" in QUESTIONS[name], f"--defaults would fail for {name}"
 
 
-def test_at_most_sixty_files(rendered: Path) -> None:
-    """The bucket's policies, one a role, are data for an administrator and come on top; and so does, within
-    twenty, what only AWS Lambda needs: there the project brings its own release tool and event handlers."""
+def test_at_most_seventy_files(rendered: Path) -> None:
+    """The bucket's policies, one a role, are data for an administrator and come on top."""
     counted = [path for path in files(rendered) if path.parent != rendered / "deploy/s3"]
-    for_lambda = [path for path in counted if re.search("lambda|triggers", str(path.relative_to(rendered)))]
-    assert len(counted) - len(for_lambda) <= 60, "\n".join(map(str, counted))
-    assert len(for_lambda) <= 20, "\n".join(map(str, for_lambda))
+    assert len(counted) <= 70, "\n".join(map(str, counted))
 
 
 def test_no_module_over_150_lines(rendered: Path) -> None:
@@ -101,7 +98,9 @@ def test_no_jinja_is_left_and_every_yaml_and_toml_parses(rendered: Path) -> None
         text = path.read_text()
         assert text.endswith("\n") and "\r" not in text, path
         without_actions = re.sub(r"\$\{\{.*?\}\}", "", text)
-        assert not re.search(r"\{\{|\{%", without_actions) or path.suffix == ".sh", path
+        assert (
+            not re.search(r"\{\{|\{%", without_actions) or path.suffix == ".sh" or path.name == "drill.py"
+        ), path
         if path == rendered / "deploy/lambda/template.yaml":
             yaml.load(text, ShortForms)
         elif path.suffix in (".yml", ".yaml"):

@@ -228,7 +228,7 @@ def test_the_script_says_why_then_installs_and_the_next_time_has_nothing_to_do(
     (machine / "id").unlink()
     (machine / "id").write_text("#!/bin/sh\necho 0\n")
     (machine / "id").chmod(0o755)
-    for command in ("dockerd", "iptables", "ip"):
+    for command in ("dockerd", "docker-compose", "docker-registry", "iptables", "ip"):
         (machine / command).symlink_to("sh")
     first = debian(machine, "docker")
     assert first.returncode == 0, first.stderr

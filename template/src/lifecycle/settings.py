@@ -1,9 +1,10 @@
 """Settings from params.yaml; an environment variable such as LIFECYCLE_GATE__MARGIN_OVER_LIVE goes first."""
 
+import json
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import YamlConfigSettingsSource as YamlSource
 
@@ -66,6 +67,12 @@ class Settings(BaseSettings):
     gate: Gate = Gate()
     drift: Drift = Drift()
 
+    @field_validator("model")
+    @classmethod
+    def as_in_the_file(cls, model: dict[str, Any]) -> dict[str, Any]:
+        """Read what the environment says: LIFECYCLE_MODEL__MAX_ITER=100 is a number, as max_iter: 100 is."""
+        return {key: _value(item) if isinstance(item, str) else item for key, item in model.items()}
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -76,6 +83,13 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, env_settings, YamlSource(settings_cls)
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def load() -> Settings:

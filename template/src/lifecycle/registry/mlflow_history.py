@@ -9,7 +9,7 @@ copy for its pages and for other tools: moving one by hand changes nothing here,
 import json
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
@@ -28,6 +28,7 @@ MORE = ("manifest_sha256", "id")
 KNOWN = "alias."  # a tag on the history's model for each alias that was ever moved
 PAGE = 100
 ATTEMPTS = 8
+Find = Callable[[str], ModelVersion | None]
 
 
 @contextmanager
@@ -46,10 +47,10 @@ def clear_errors(uri: str) -> Iterator[None]:
 
 
 class History:
-    """The moves of one model's aliases; ids is the tag that holds a version's name."""
+    """The moves of one model's aliases; find gives MLflow's entry of a version."""
 
-    def __init__(self, client: MlflowClient, name: str, ids: str) -> None:
-        self._client, self._name, self._ids = client, name, ids
+    def __init__(self, client: MlflowClient, name: str, find: Find) -> None:
+        self._client, self._name, self._find = client, name, find
         self.model = f"{name}.history"
 
     def all(self) -> list[Move]:
@@ -119,16 +120,14 @@ class History:
 
     def show_in_mlflow(self, alias: str) -> None:
         """Point MLflow's own aliases at what the history says: this one, and the two that every model has."""
-        for name in {alias, STAGING, PRODUCTION}:
-            if head := self.last(name):
-                shown = None
-                with suppress(MlflowException):  # it has no such alias yet
-                    shown = self._client.get_model_version_by_alias(self._name, name).tags.get(self._ids)
-                query = f"name = '{self._name}' and tags.`{self._ids}` = '{head.version}'"
-                if shown == head.version:
-                    continue
-                for stored in self._client.search_model_versions(query, 1, ["version_number ASC"]):
-                    self._client.set_registered_model_alias(self._name, name, stored.version)
+        for name in (alias, *{STAGING, PRODUCTION} - {alias}):
+            shown = None
+            with suppress(MlflowException):  # it has no such alias yet
+                shown = self._client.get_model_version_by_alias(self._name, name).version
+            if (head := self.last(name)) and (stored := self._find(head.version)) and stored.version != shown:
+                # The public method reads every version first, to see whether the model is a prompt.
+                below = self._client._get_registry_client()
+                below.set_registered_model_alias(self._name, name, stored.version)
 
 
 def create_version(

@@ -19,7 +19,7 @@ from ..project import fresh_folder
 from .contract import Move, Version
 from .mlflow import database, follow_move
 from .mlflow_history import History, clear_errors
-from .mlflow_versions import ID, Versions
+from .mlflow_versions import Versions
 from .moves import next_move, nothing_before, prune, wanted
 
 for _name in ("mlflow", "mlflow.utils.environment", "alembic"):
@@ -39,9 +39,9 @@ class MlflowRegistry:
             if file:
                 follow_move(file)
             self._client = MlflowClient(uri, uri)
-            self._client.search_registered_models(max_results=1)  # it makes the tables of a new mlflow.db
+            self._client.search_experiments(max_results=1)  # it makes the tables of a new mlflow.db
         self._versions = Versions(self._client, name, uri)
-        self._history = History(self._client, name, ID)
+        self._history = History(self._client, name, self._versions.find)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

@@ -33,6 +33,7 @@ class Versions:
 
     def __init__(self, client: MlflowClient, name: str, uri: str) -> None:
         self._client, self._name, self._uri = client, name, uri
+        self._numbers: dict[str, str] = {}
 
     def publish(self, folder: Path) -> str:
         manifest = candidate.verify(folder)
@@ -49,8 +50,9 @@ class Versions:
             mlflow_model.log(self._client, run.run_id, manifest)
             self._client.log_artifacts(run.run_id, scratch)
         self._client.set_terminated(run.run_id)
-        with suppress(MlflowException):  # it is there already
-            self._client.create_registered_model(self._name)
+        if not self._client.search_model_versions(f"name = '{self._name}'", 1):
+            with suppress(MlflowException):  # somebody else has just made it
+                self._client.create_registered_model(self._name)
         # Last, because a run without a version is not seen by anybody.
         source, tags = f"{run.artifact_uri}/model", {ID: manifest.version, SEAL: seal}
         number = create_version(self._client, self._name, source, tags, run.run_id)
@@ -60,8 +62,16 @@ class Versions:
         return manifest.version
 
     def find(self, version: str) -> ModelVersion | None:
+        """Return MLflow's entry: by its number once that is known, because a search looks at all."""
+        with suppress(KeyError, MlflowException):  # not known yet; pruned
+            stored = self._client.get_model_version(self._name, self._numbers[version])
+            if stored.tags.get(ID) == version:
+                return stored
         query = f"name = '{self._name}' and tags.`{ID}` = '{version}'"
-        return next(iter(self._client.search_model_versions(query, 1, ["version_number ASC"])), None)
+        for stored in self._client.search_model_versions(query, 1, ["version_number ASC"]):
+            self._numbers[version] = stored.version
+            return stored
+        return None
 
     def listing(self) -> tuple[list[str], set[str]]:
         visible, begun, token = set(), set(), None

@@ -45,7 +45,7 @@ def create_app() -> FastAPI:
         raise LifecycleError(f"{server.model_dir} does not predict its fixture row as published")
     profile = Profile.read(server.model_dir)
     recorder = Recorder(profile, server.windows_dir, predictor.version, server.window_seconds)
-    meters = Meters(predictor.version)
+    meters = Meters(predictor.version, profile)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -83,8 +83,9 @@ def _add_predict(
     schema = predictor.schema
 
     async def predict(body: Any) -> dict[str, Any]:
-        answer = predictor.respond(body, recorder)
-        meters.rows.inc(len(answer["predictions"]))
+        answer, output = predictor.respond(body, recorder)
+        meters.rows.inc(len(output))
+        meters.predictions.add(output)
         return answer
 
     predict.__annotations__["body"] = body_type(schema, predictor.fixture["row"])

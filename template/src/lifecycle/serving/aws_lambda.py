@@ -73,7 +73,7 @@ class Service:
             return self._refused([dict(item) for item in error.errors()])
         except (UnicodeDecodeError, RecursionError, binascii.Error):
             return 400, {"detail": "There was an error parsing the body"}
-        return 200, self.predictor.respond(body, self.recorder)
+        return 200, self.predictor.respond(body, self.recorder)[0]
 
     def _refused(self, errors: list[dict[str, Any]]) -> Answer:
         answer, _ = refuse(errors, self.predictor.schema, self.recorder)

@@ -3,9 +3,11 @@
 import json
 import time
 
+import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ..monitoring.profile import PREDICTION, Profile
 from .request import TOO_LARGE
 
 LATENCIES = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
@@ -14,7 +16,7 @@ LATENCIES = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 class Meters:
     """Prometheus metrics of one server process."""
 
-    def __init__(self, version: str) -> None:
+    def __init__(self, version: str, profile: Profile) -> None:
         self.registry = CollectorRegistry()
         self.requests = Counter(
             "requests", "Requests to /predict by status", ["status"], registry=self.registry
@@ -29,8 +31,31 @@ class Meters:
             ["field"],
             registry=self.registry,
         )
+        self.predictions = Predictions(profile, self.registry)
         gauge = Gauge("model_info", "The version served", ["version"], registry=self.registry)
         gauge.labels(version).set(1)
+
+
+class Predictions:
+    """What was predicted: a number in the bins that training chose, or a class."""
+
+    def __init__(self, profile: Profile, registry: CollectorRegistry) -> None:
+        self._classes = [str(label) for label in profile.classes]
+        about = "What was predicted"
+        if self._classes:
+            self._by_class = Counter("predicted_class", about, ["class"], registry=registry)
+        else:
+            edges = profile.features[PREDICTION]["edges"]
+            self._by_number = Histogram("prediction", about, buckets=edges, registry=registry)
+
+    def add(self, output: np.ndarray) -> None:
+        """Count predictions: [rows] numbers, or [rows, classes] probabilities."""
+        if not self._classes:
+            for value in output.tolist():
+                self._by_number.observe(value)
+            return
+        for place, count in enumerate(np.bincount(output.argmax(axis=1)).tolist()):
+            self._by_class.labels(self._classes[place]).inc(count)
 
 
 class Guard:

@@ -64,13 +64,16 @@ class Predictor:
         """Predict rows that the request model has checked, or that the fixture holds."""
         return self.answers(self.predict_arrays(from_rows(rows, self.schema.columns)))
 
-    def respond(self, body: Any, recorder: Recorder) -> dict[str, Any]:
-        """Answer a body that the request model has checked, one row or a list of them, and count it."""
+    def respond(self, body: Any, recorder: Recorder) -> tuple[dict[str, Any], np.ndarray]:
+        """Answer a body that the request model has checked, a row or a list of them, and count it.
+
+        Returns the answer, and the predictions as predict_arrays gives them.
+        """
         rows = body if isinstance(body, list) else [body]
         columns = from_rows([row.model_dump(by_alias=True) for row in rows], self.schema.columns)
         output = self.predict_arrays(columns)
         recorder.add(columns, output)
-        return {"version": self.version, "predictions": self.answers(output)}
+        return {"version": self.version, "predictions": self.answers(output)}, output
 
     @property
     def fixture(self) -> dict[str, Any]:

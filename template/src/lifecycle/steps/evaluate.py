@@ -17,6 +17,7 @@ from ..registry.contract import live_model
 from ..serving.predictor import Predictor
 
 ROWS_TIMED = 200
+SMOKE_ROWS = 21  # one for health, twenty for a release
 
 
 def run() -> str:
@@ -42,7 +43,7 @@ def run() -> str:
         CANDIDATE,
         datetime.fromisoformat(training["created"]),
         metrics=facts,
-        fixture=fixture(predictor, holdout),
+        **examples(predictor, holdout),
         **lineage,
     )
     return f"{estimator.sentence(facts)}: passed as {manifest.version}"
@@ -132,10 +133,12 @@ def latency_ms(predictor: Predictor, holdout: pd.DataFrame) -> float:
     return float(np.median(seconds) * 1000)
 
 
-def fixture(predictor: Predictor, holdout: pd.DataFrame) -> dict[str, Any]:
-    """Return the newest complete row as a request, and what the model answers: health predicts it."""
+def examples(predictor: Predictor, holdout: pd.DataFrame) -> dict[str, Any]:
+    """Return rows as requests, and what the model answers: health predicts one, a release all of them."""
     names = [column.name for column in predictor.schema.columns]
     complete = holdout.dropna(subset=names)
-    row = (complete if len(complete) else holdout)[names].tail(1)
-    request = json.loads(row.to_json(orient="records", date_format="iso"))[0]
-    return {"row": request, "prediction": predictor.predict([request])[0]}
+    rows = (complete if len(complete) else holdout)[names]
+    chosen = rows.iloc[np.unique(np.linspace(0, len(rows) - 1, SMOKE_ROWS).astype(int))]
+    requests = json.loads(chosen.to_json(orient="records", date_format="iso"))
+    pairs = [{"row": row, "prediction": predictor.predict([row])[0]} for row in requests]
+    return {"fixture": pairs[-1], "smoke": pairs[:-1]}

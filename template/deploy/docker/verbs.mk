@@ -1,0 +1,29 @@
+# The Makefile's verbs for this deployment.
+.PHONY: image push deploy rollback status drill
+
+# The version that has the alias production.
+PRODUCTION = $(RUN) lifecycle versions | awk '/production/ {print $$1}'
+
+image: ## Build the image of staging, or of VERSION=…
+	@version=$$($(RUN) lifecycle fetch $(or $(VERSION),staging) --to build/model) && \
+	deploy/image.sh build "$$version"
+
+push: ## Push the image of staging, or of VERSION=…, to IMAGE_REGISTRY=… and print its digest
+	@version=$$($(RUN) lifecycle fetch $(or $(VERSION),staging) --to build/model) && \
+	deploy/image.sh push "$$version"
+
+deploy: ## Release production, or VERSION=…, on this machine's Docker: PORT=8000 CANARY=10
+	@version=$$($(RUN) lifecycle fetch $(VERSION) --to build/model) && \
+	aliased=$$($(RUN) lifecycle versions | awk 'NF > 1 {print $$1}') && \
+	PROTECT=$$(echo $$aliased) deploy/docker/release.sh "$$version" >/dev/null
+
+rollback: ## Back to the version before: the container in seconds, then the registry: WHY="…"
+	@live=$$(deploy/docker/rollback.sh) || [ $$? = 3 ] || exit; \
+	[ "$$live" ] || echo "nothing is deployed here: only the registry is rolled back; restart make serve if it runs"; \
+	$(RUN) lifecycle rollback $${live:+--to "$$live"}
+
+status: ## What serves, and whether it is what has the alias production
+	@expected=$$($(PRODUCTION)); deploy/docker/status.sh "$${expected:-nothing}"
+
+drill: ## Rehearse beside what serves: releases, rollbacks and faults under load; FLAGS="--releases 20 --rate 100"
+	@$(RUN) python deploy/docker/drill.py $(FLAGS)
