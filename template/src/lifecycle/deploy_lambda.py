@@ -10,10 +10,9 @@ import click
 
 from . import errors, settings
 from .cli import main
-from .deploy_lambda_aws import clear
-from .deploy_lambda_function import HEALTH, Function
+from .deploy_lambda_aws import HEALTH, clear, fit, move, published, say
+from .deploy_lambda_function import Function
 from .deploy_lambda_package import BUILD, build_model, sizes
-from .deploy_lambda_release import fit, move, published, say
 from .errors import LifecycleError
 from .project import WINDOWS
 from .serving.aws_lambda_windows import pull

@@ -16,7 +16,6 @@ from .deploy_lambda_aws import NothingDeployed, clear, stack_name, upload
 
 ALIAS = "live"
 UNDO_DEPTH = 5
-HEALTH = {"rawPath": "/health", "requestContext": {"http": {"method": "GET"}}, "headers": {}}
 
 
 @dataclass(frozen=True)
