@@ -17,17 +17,17 @@ TEMPLATE = ROOT / "template/.github/workflows/lifecycle.yml.jinja"
 NPM_TOOLS = ROOT / ".cache/npm"
 
 
-def rendered(registry: str) -> Path:
-    """The file as Copier renders it for an answer, in a folder of its own."""
+def rendered(registry: str, deploy: str) -> Path:
+    """The file as Copier renders it for two answers, in a folder of its own."""
     environment = jinja2.Environment(keep_trailing_newline=True)
-    text = environment.from_string(TEMPLATE.read_text()).render(registry=registry)
+    text = environment.from_string(TEMPLATE.read_text()).render(registry=registry, deploy=deploy)
     path = Path(tempfile.mkdtemp(prefix="workflow-")) / "lifecycle.yml"
     path.write_text(text)
     return path
 
 
-WORKFLOWS = {registry: rendered(registry) for registry in ("mlflow", "s3")}
-WORKFLOW = WORKFLOWS["mlflow"]
+WORKFLOWS = {f"{r}-{d}": rendered(r, d) for r in ("mlflow", "s3") for d in ("docker", "lambda")}
+WORKFLOW = WORKFLOWS["mlflow-docker"]
 
 PINNED = re.compile(r"[\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
 
@@ -113,10 +113,10 @@ def broken(tmp_path):
     return write
 
 
-@pytest.mark.parametrize("registry", sorted(WORKFLOWS))
+@pytest.mark.parametrize("answers", sorted(WORKFLOWS))
 @pytest.mark.parametrize("linter", [zizmor, actionlint, schema, shellcheck])
-def test_linters_find_nothing(linter, registry):
-    clean, said = linter(WORKFLOWS[registry])
+def test_linters_find_nothing(linter, answers):
+    clean, said = linter(WORKFLOWS[answers])
     assert clean, said
 
 
@@ -178,3 +178,12 @@ def test_the_image_is_built_only_after_the_gate():
     assert commands[-1] == "make image"
     build = next(step for _, step in steps(WORKFLOW) if step.get("run") == "make image")
     assert "if" not in build
+
+
+def test_for_lambda_a_package_is_built_and_aws_may_start_retraining():
+    workflow = WORKFLOWS["s3-lambda"]
+    commands = [step["run"] for job, step in steps(workflow) if job == "retrain" and "run" in step]
+    assert commands[-1] == "make package" and "make image" not in commands
+    # YAML 1.1 reads the key `on` as true.
+    assert yaml.safe_load(workflow.read_text())[True]["repository_dispatch"] == {"types": ["retrain"]}
+    assert "repository_dispatch" not in yaml.safe_load(WORKFLOW.read_text())[True]

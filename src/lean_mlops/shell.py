@@ -19,6 +19,8 @@ FOREIGN = (
     "MLFLOW_TRACKING_URI",
     "REGISTRY_URI",
     "API_KEY",
+    "AWS_PROFILE",
+    "STACK",
     "MAKEFLAGS",
     "MAKELEVEL",
     "MFLAGS",

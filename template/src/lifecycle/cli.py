@@ -77,10 +77,10 @@ def app() -> None:
     pass
 
 
-def main() -> None:
+def main(commands: click.Command = app) -> None:
     """Run a command; an error that a user can act on is told without a traceback."""
     try:
-        sys.exit(app(standalone_mode=False) or 0)
+        sys.exit(commands(standalone_mode=False) or 0)
     except LifecycleError as error:
         errors.failed(str(error), error.next_step)
         sys.exit(error.exit_code)

@@ -11,8 +11,6 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import click
-
 DRIFT, INSUFFICIENT_DATA, USAGE = 2, 3, 64
 WIDEST = 60
 
@@ -91,11 +89,15 @@ def _number(text: str) -> bool:
 
 def done(text: str, detail: str = "") -> None:
     """Say that something was done."""
+    import click  # here, because what is served raises these errors without it
+
     click.echo(click.style("✓ ", fg="green", bold=True) + text + click.style(detail, dim=True))
 
 
 def failed(text: str, next_step: str = "") -> None:
     """Say what went wrong, and what to type next."""
+    import click
+
     click.echo(click.style("error: ", fg="red", bold=True) + text, err=True)
     if next_step:
         click.echo(click.style("next:  ", bold=True) + next_step, err=True)

@@ -49,14 +49,24 @@ class Recorder:
             self._rejected += rows
 
     def flush(self) -> None:
-        """Write what was counted since the last time, if anything."""
+        """Write what was counted since the last time, if anything; what cannot be written is kept."""
         with self._lock:
             window, rejected = self._window, self._rejected
             self._window, self._rejected = self._reference.empty(), 0
-        if window.rows or rejected:
-            name = f"{datetime.now(UTC):{STAMP}}-{os.getpid()}-{uuid.uuid4().hex[:8]}.json"
-            data = {**window.to_dict(), "rejected": rejected}
-            write_text(self._folder / name, json.dumps(data, allow_nan=False))
+        if not window.rows and not rejected:
+            return
+        name = f"{datetime.now(UTC):{STAMP}}-{os.getpid()}-{uuid.uuid4().hex[:8]}.json"
+        try:
+            self.write(name, json.dumps({**window.to_dict(), "rejected": rejected}, allow_nan=False))
+        except BaseException:
+            with self._lock:
+                self._window.merge(window)
+                self._rejected += rejected
+            raise
+
+    def write(self, name: str, text: str) -> None:
+        """Put a window where the drift check reads it."""
+        write_text(self._folder / name, text)
 
     def close(self) -> None:
         self._stop.set()

@@ -19,13 +19,12 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings
 
 from .. import project
-from ..columns import from_rows
 from ..errors import LifecycleError
 from ..monitoring.profile import Profile
 from ..monitoring.windows import Recorder
 from .guard import Guard, Meters
 from .predictor import Predictor
-from .request import Refusal, answer_type, body_type, describe, explain
+from .request import WRONG_KEY, Refusal, answer_type, body_type, describe, refuse
 
 
 class Server(BaseSettings):
@@ -73,7 +72,7 @@ def _key_check(key: str) -> Any:
 
     def check(given: Annotated[str | None, Security(header)]) -> None:
         if not secrets.compare_digest((given or "").encode(), key.encode()):
-            raise HTTPException(401, "the header X-API-Key is missing or wrong")
+            raise HTTPException(401, WRONG_KEY)
 
     return check
 
@@ -84,13 +83,10 @@ def _add_predict(
     schema = predictor.schema
 
     async def predict(body: Any) -> dict[str, Any]:
-        rows = body if isinstance(body, list) else [body]
-        columns = from_rows([row.model_dump(by_alias=True) for row in rows], schema.columns)
-        output = predictor.predict_arrays(columns)
-        recorder.add(columns, output)
-        meters.rows.inc(len(rows))
+        answer, output = predictor.respond(body, recorder)
+        meters.rows.inc(len(output))
         meters.predictions.add(output)
-        return {"version": predictor.version, "predictions": predictor.answers(output)}
+        return answer
 
     predict.__annotations__["body"] = body_type(schema, predictor.fixture["row"])
     summary = "Predict one row, or a list of rows"
@@ -105,22 +101,19 @@ def _add_predict(
     route(predict)
 
     @app.exception_handler(RequestValidationError)
-    async def refuse(_: Request, error: RequestValidationError) -> JSONResponse:
-        faults, rows = explain(list(error.errors()), schema)
-        recorder.reject(rows)
-        known = {column.name for column in schema.columns}
-        for name in {fault["field"] for fault in faults} & known:
+    async def refused(_: Request, error: RequestValidationError) -> JSONResponse:
+        answer, names = refuse(list(error.errors()), schema, recorder)
+        for name in names:
             meters.rejected.labels(name).inc()
-        return JSONResponse({"detail": faults[:100]}, status_code=422)
+        return JSONResponse(answer, status_code=422)
 
 
 def _add_operations(app: FastAPI, predictor: Predictor, meters: Meters) -> None:
     @app.get("/health")
     def health(response: Response) -> dict[str, Any]:
         """Predict the fixture row that came with the model."""
-        healthy = predictor.healthy()
-        response.status_code = 200 if healthy else 503
-        return {"status": "ok" if healthy else "broken", "version": predictor.version}
+        response.status_code, answer = predictor.health()
+        return answer
 
     @app.get("/metrics", include_in_schema=False)
     def metrics() -> Response:

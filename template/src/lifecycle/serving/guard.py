@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..monitoring.profile import PREDICTION, Profile
+from .request import TOO_LARGE
 
 LATENCIES = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 
@@ -101,8 +102,7 @@ class Guard:
         await self._app(scope, replay, send)
 
     async def _refuse(self, send: Send) -> None:
-        detail = f"the body is over the limit of {self._limit:,} bytes: send fewer rows a request"
-        body = json.dumps({"detail": detail}).encode()
+        body = json.dumps({"detail": TOO_LARGE.format(self._limit)}).encode()
         headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
         await send({"type": "http.response.start", "status": 413, "headers": headers})
         await send({"type": "http.response.body", "body": body})

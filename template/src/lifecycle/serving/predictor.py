@@ -9,6 +9,7 @@ import onnxruntime
 
 from .. import candidate, project
 from ..columns import Arrays, Schema, from_rows, to_float32
+from ..monitoring.windows import Recorder
 
 
 class Predictor:
@@ -63,6 +64,17 @@ class Predictor:
         """Predict rows that the request model has checked, or that the fixture holds."""
         return self.answers(self.predict_arrays(from_rows(rows, self.schema.columns)))
 
+    def respond(self, body: Any, recorder: Recorder) -> tuple[dict[str, Any], np.ndarray]:
+        """Answer a body that the request model has checked, a row or a list of them, and count it.
+
+        Returns the answer, and the predictions as predict_arrays gives them.
+        """
+        rows = body if isinstance(body, list) else [body]
+        columns = from_rows([row.model_dump(by_alias=True) for row in rows], self.schema.columns)
+        output = self.predict_arrays(columns)
+        recorder.add(columns, output)
+        return {"version": self.version, "predictions": self.answers(output)}, output
+
     @property
     def fixture(self) -> dict[str, Any]:
         """The row that came with the model, and what it predicted for it: {"row", "prediction"}."""
@@ -73,6 +85,11 @@ class Predictor:
         if not self.fixture:
             return False
         return same(self.predict([self.fixture["row"]])[0], self.fixture["prediction"])
+
+    def health(self) -> tuple[int, dict[str, str]]:
+        """Return the HTTP status and the body of the answer to GET /health."""
+        healthy = self.healthy()
+        return 200 if healthy else 503, {"status": "ok" if healthy else "broken", "version": self.version}
 
 
 def same(ours: Any, theirs: Any) -> bool:

@@ -6,7 +6,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, create_model
 
 from ..columns import Column, Schema
+from ..monitoring.windows import Recorder
 
+WRONG_KEY = "the header X-API-Key is missing or wrong"
+TOO_LARGE = "the body is over the limit of {:,} bytes: send fewer rows a request"
 TYPES: dict[str, Any] = {
     "number": float,
     "integer": int,
@@ -97,6 +100,16 @@ def describe(schema: Schema) -> str:
         cells = (f"`{column.name}`", column.rule, column.description)
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines)
+
+
+def refuse(
+    errors: list[dict[str, Any]], schema: Schema, recorder: Recorder
+) -> tuple[dict[str, Any], set[str]]:
+    """Return the body of an answer 422 and the columns at fault, and count the rows that broke the schema."""
+    faults, rows = explain(errors, schema)
+    recorder.reject(rows)
+    known = {column.name for column in schema.columns}
+    return {"detail": faults[:100]}, {fault["field"] for fault in faults} & known
 
 
 def explain(errors: list[dict[str, Any]], schema: Schema) -> tuple[list[dict[str, Any]], int]:

@@ -1,0 +1,14 @@
+#!/bin/sh
+# release.sh [--build] VERSION [MODEL_FOLDER]: end with this version serving, or with the one before still serving.
+# build → upload → publish a version of the function → ask it for its health → move the alias `live`. A version that
+# was published before is only moved to; AGAIN=1 publishes anew, for changed settings of the stack. CANARY=10 first
+# sends 10 % of the requests for CANARY_SECONDS=300, and goes back when an alarm of the stack goes off. --build only
+# builds the package. The last line on stdout is the version.
+#
+# The role that releases needs, on the function: lambda:GetFunctionConfiguration, GetAlias, ListAliases, UpdateAlias,
+# ListVersionsByFunction, UpdateFunctionCode, PublishVersion, InvokeFunction, DeleteFunction (on old versions only:
+# …:function:NAME:*); in the bucket under NAME/: s3:PutObject, GetObject, DeleteObject; cloudwatch:DescribeAlarms.
+# `make stack` needs the rights to make what template.yaml describes, and iam:CreateRole among them: an administrator's.
+set -eu
+CDPATH='' cd -- "$(dirname -- "$0")/../.."
+exec "$(command -v uv || echo .tools/bin/uv)" run --no-sync python -m lifecycle.deploy_lambda release "$@"

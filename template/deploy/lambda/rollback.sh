@@ -1,0 +1,11 @@
+#!/bin/sh
+# rollback.sh: point the alias `live` back at the function's version before, all requests at once, and end a canary.
+# Nothing is built or uploaded. The only line on stdout is the version that serves now. Exit code 3: nothing deployed.
+#
+# Without Python, the same by AWS's own command line; the description of `live` says which N comes before:
+#   aws lambda get-alias --function-name NAME --name live
+#   aws lambda update-alias --function-name NAME --name live --function-version N \
+#     --routing-config 'AdditionalVersionWeights={}'
+set -eu
+CDPATH='' cd -- "$(dirname -- "$0")/../.."
+exec "$(command -v uv || echo .tools/bin/uv)" run --no-sync python -m lifecycle.deploy_lambda rollback
