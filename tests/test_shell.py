@@ -11,9 +11,7 @@ BIN = Path(sys.executable).parent
 
 
 @pytest.fixture(scope="module", params=["docker", "kubernetes"])
-def project(
-    request: pytest.FixtureRequest, template: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def project(request: pytest.FixtureRequest, template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return render(template, tmp_path_factory.mktemp("shell") / "churn", deploy=request.param)
 
 

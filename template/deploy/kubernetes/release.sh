@@ -7,12 +7,12 @@
 version=${1:?usage: deploy/kubernetes/release.sh [--yes] VERSION [MODEL_FOLDER]}
 
 need_cluster
-before=$(deployed)
+former=$(deployed)
 revision=$(revision)
 [ -z "$(deployed "$NAME-canary")" ] || [ "$STAGE" != production ] ||
   fail "a canary of $(deployed "$NAME-canary") is running: the Service would answer with two voices" \
     "deploy/kubernetes/canary.sh judge, or deploy/kubernetes/canary.sh remove"
-confirm "release $version (before it: ${before:-nothing})"
+confirm "release $version (before it: ${former:-nothing})"
 image=$(image "$@")
 
 # take_back WHY: undo what was released, if it is still what is deployed.
@@ -27,15 +27,15 @@ take_back() {
     "mend it and release again, or: kubectl --context $CONTEXT --namespace $NAMESPACE delete deployment $NAME"
   [ "$(revision)" != "$revision" ] || fail "$1; it is the version that was live already" "make rollback"
   mark "$version" lifecycle/taken-back=yes
-  undo_to "$revision" || fail "$1, and going back to $before failed too" "make rollback; make status"
-  fail "$1; undone: $before serves" "mend it, then: make deploy VERSION=$version"
+  undo_to "$revision" || fail "$1, and going back to $former failed too" "make rollback; make status"
+  fail "$1; undone: $former serves" "mend it, then: make deploy VERSION=$version"
 }
 
 trap 'take_back "the release was stopped"' INT TERM HUP
 pin "$OVERLAY" "$image" "$version"
 apply "$OVERLAY" || {
   unpin "$OVERLAY"
-  fail "$version was not applied; ${before:-nothing} is left as it was" \
+  fail "$version was not applied; ${former:-nothing} is left as it was" \
     "read the reason above; may you? kubectl --context $CONTEXT --namespace $NAMESPACE auth can-i --list"
 }
 kube annotate "deployment/$NAME" --overwrite \
@@ -44,5 +44,5 @@ wait_rolled_out || take_back "$version did not roll out"
 smoke "$version" || take_back "$version is rolled out but does not answer as it should"
 mark "$version" lifecycle/taken-back-
 rm -f "$OVERLAY/kustomization.yaml.before"
-say "$version serves in $NAMESPACE; before it was ${before:-nothing}. Commit $OVERLAY/kustomization.yaml"
+say "$version serves in $NAMESPACE; before it was ${former:-nothing}. Commit $OVERLAY/kustomization.yaml"
 echo "$version"

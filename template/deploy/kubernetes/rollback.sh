@@ -8,9 +8,8 @@ need_cluster
 from=$(deployed)
 [ "$from" ] || fail "nothing of $NAME is deployed in $NAMESPACE" "make deploy" 3
 revision=$(revision)
-read -r target to <<EOF
-$(revisions | awk -v now="$revision" '$1 != now {print; exit}')
-EOF
+target=$(before "$revision")
+to=${target#* } target=${target% *}
 [ "$target" ] || fail "there is no version before $from here" "uv run lifecycle versions, then make deploy VERSION=…"
 confirm "roll back from $from to $to"
 if ! undo_to "$target"; then

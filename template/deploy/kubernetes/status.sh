@@ -9,7 +9,8 @@ version=$(deployed)
 [ "$version" ] || fail "nothing of $NAME is deployed in $NAMESPACE" "make deploy" 3
 kube get pods --selector "app.kubernetes.io/name=$NAME,app.kubernetes.io/component=server" \
   --label-columns app.kubernetes.io/version,track
-echo "rollback would go to: $(revisions | awk -v now="$(revision)" '$1 != now {print $2; exit}')"
+target=$(before "$(revision)")
+echo "a rollback would go to: ${target#* }"
 
 image=$(kube get deployment "$NAME" --output jsonpath='{.spec.template.spec.containers[0].image}')
 grep -q "digest: ${image#*@}\$" "$OVERLAY/kustomization.yaml" ||
