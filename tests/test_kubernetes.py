@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import clean_environment, git, render
+from conftest import Project, clean_environment, git, render
 from services import kube_api
 from services.kube_api import VERSION, Cluster
 
@@ -66,9 +66,8 @@ class Site:
                 old = self.deployment() if plural == "deployments" else None
                 item["metadata"] = (old or {}).get("metadata", {}) | item["metadata"]
                 self.cluster.change(plural, item)
-            wait(
-                lambda: self.deployment().get("status", {}).get("replicas") == 2 and self.serves() == version
-            )
+            wait(lambda: self.deployment().get("status", {}).get("replicas") == 2)
+            wait(lambda version=version: self.serves() == version)
 
     def release(self, version: str, ok: bool = True, **more: str) -> str:
         """Release to production, saying yes; return what was said."""
@@ -101,7 +100,7 @@ class Site:
 
 @pytest.fixture
 def site(shared: Path, tmp_path: Path) -> Iterator[Site]:
-    """A copy of the project, and an empty cluster with both namespaces, behind the contexts of both stages."""
+    """A copy of the project, and an empty cluster with both namespaces, behind both stages' contexts."""
     path = tmp_path / "churn"
     shutil.copytree(shared, path)
     cluster = Cluster({PRODUCTION, STAGING})
@@ -543,3 +542,45 @@ def test_every_policy_that_is_not_kept_has_its_reason(shared: Path) -> None:
         if "checkov.io/skip" in line
     ]
     assert skips and all(len(skip) == 2 and len(skip[1].split()) >= 5 for skip in skips)
+
+
+@pytest.mark.slow
+def test_the_verbs_of_the_makefile(site: Site, trained: Path, environment: Path, tmp_path: Path) -> None:
+    for store in ("mlflow.db", "mlartifacts"):
+        subprocess.run(["cp", "-R", trained / store, site.path], check=True)
+    (tmp_path / "bin").mkdir()
+    lifecycle = tmp_path / "bin/lifecycle"
+    lifecycle.write_text("#!/bin/sh\nexec python -c 'from lifecycle.cli import main; main()' \"$@\"\n")
+    lifecycle.chmod(0o755)
+    project = Project(site.path, environment, env=site.env | {"UV_PROJECT_ENVIRONMENT": str(environment)})
+    path = os.pathsep.join(
+        [str(lifecycle.parent), project.environment()["PATH"], clean_environment()["PATH"]]
+    )
+
+    def make(*words: str, **more: str) -> subprocess.CompletedProcess[str]:
+        env = project.environment(PATH=path, IMAGE=image(ONE), **more)
+        stdin = subprocess.DEVNULL
+        return subprocess.run(
+            ["make", *words], cwd=site.path, env=env, stdin=stdin, capture_output=True, text=True
+        )
+
+    version = project.lifecycle("fetch", "--to", "build/model").stdout.strip()
+    done = make("deploy")
+    assert done.returncode and "production wants a yes" in done.stderr and not site.cluster.objects
+    done = make("deploy", "YES=1")
+    assert done.returncode == 0, done.stderr
+    assert site.serves() == version
+    done = make("status")
+    assert done.returncode == 0 and f"live: {version}" in done.stdout
+    done = make("rollback", "YES=1")
+    assert done.returncode and f"there is no version before {version} here" in done.stderr
+    done = make("deploy", "STAGE=staging")
+    assert done.returncode == 0 and site.pinned("staging")[0] == version
+    assert make("status", "STAGE=staging").returncode == 0
+    done = make("unschedule", "YES=1")
+    assert done.returncode == 0, done.stderr
+    done = make("rollback", "STAGE=staging")
+    assert "there is no version before" in done.stderr
+    assert version in project.lifecycle("versions").stdout.split("production")[0], (
+        "the alias stays where it was"
+    )
