@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -14,17 +15,27 @@ pytestmark = pytest.mark.slow
 MONTHS = ("2025-10", "2025-11", "2025-12")
 
 
-@pytest.fixture
-def project(trained_copy: Project) -> Project:
-    """A project with its model in build/model and three months of rows under in/, a file each."""
+@pytest.fixture(scope="module")
+def ready(trained: Path, environment: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project with its model in build/model."""
+    copy = tmp_path_factory.mktemp("score") / "churn"
+    shutil.copytree(trained, copy, symlinks=True)
     # Rendered for Kubernetes only, but the same file for all.
-    shutil.copy(ROOT / "template/src/lifecycle/score.py", trained_copy.path / "src/lifecycle")
-    trained_copy.lifecycle("fetch", "--to", "build/model")
-    trained_copy.env = {"MODEL_DIR": "build/model"}
-    rows = pd.read_parquet(trained_copy.path / "data/deliveries.parquet").head(600)
+    shutil.copy(ROOT / "template/src/lifecycle/score.py", copy / "src/lifecycle")
+    project = Project(copy, environment, env={"MODEL_DIR": "build/model"})
+    project.lifecycle("fetch", "--to", "build/model")
+    return project
+
+
+@pytest.fixture
+def project(ready: Project) -> Project:
+    """The project with three months of rows under in/, a file each, and no results."""
+    for place in ("in", "out"):
+        shutil.rmtree(ready.path / place, ignore_errors=True)
+    rows = pd.read_parquet(ready.path / "data/deliveries.parquet").head(600)
     for number, month in enumerate(MONTHS):
-        write(trained_copy, rows.iloc[number * 200 : (number + 1) * 200], month)
-    return trained_copy
+        write(ready, rows.iloc[number * 200 : (number + 1) * 200], month)
+    return ready
 
 
 def write(project: Project, rows: pd.DataFrame, month: str) -> None:
