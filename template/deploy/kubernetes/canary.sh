@@ -42,14 +42,11 @@ judge() {
     if ($5 > $2 + 0.01 || ($4 >= enough && $1 && $6 > 1.5 * $3)) print "worse"
     else print $4 < enough ? "too few" : "fit" }')
   case $verdict in
-    worse)
-      remove
-      fail "$version is worse: it was removed, stable is untouched" "mend it, then start it again"
-      ;;
+    worse) remove && fail "$version is worse: it was removed, stable is untouched" "mend it, then start it again" ;;
     "too few") fail "$CANARY_REQUESTS requests are needed to tell" "ask again later" 3 ;;
   esac
   confirm "promote the canary, $version"
-  IMAGE=$(kube get deployment "$canary" --output jsonpath='{.spec.template.spec.containers[0].image}')
+  IMAGE=$(runs "$canary")
   remove
   IMAGE=$IMAGE YES=1 deploy/kubernetes/release.sh "$version"
 }

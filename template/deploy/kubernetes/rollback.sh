@@ -18,8 +18,7 @@ if ! undo_to "$target"; then
   fail "$to did not get healthy; $from serves again" "make deploy VERSION=… of one that did"
 fi
 mark "$from" lifecycle/taken-back=yes
-image=$(kube get deployment "$NAME" --output jsonpath='{.spec.template.spec.containers[0].image}')
-pin "$OVERLAY" "$image" "$to"
+pin "$OVERLAY" "$(runs)" "$to"
 rm "$OVERLAY/kustomization.yaml.before"
 say "$to serves again. Commit $OVERLAY/kustomization.yaml"
 echo "$to"

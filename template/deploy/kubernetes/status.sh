@@ -12,7 +12,7 @@ kube get pods --selector "app.kubernetes.io/name=$NAME,app.kubernetes.io/compone
 target=$(before "$(revision)")
 echo "a rollback would go to: ${target#* }"
 
-image=$(kube get deployment "$NAME" --output jsonpath='{.spec.template.spec.containers[0].image}')
+image=$(runs)
 grep -q "digest: ${image#*@}\$" "$OVERLAY/kustomization.yaml" ||
   echo "the cluster runs $image, $OVERLAY says otherwise: pull, commit it, or make deploy"
 kube rollout status "deployment/$NAME" --watch=false
