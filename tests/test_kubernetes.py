@@ -182,6 +182,13 @@ def test_a_slow_rollout_is_undone_when_the_time_is_up(site: Site) -> None:
     assert site.serves() == ONE
 
 
+def test_a_slow_rollout_may_take_longer_than_a_question_may(site: Site) -> None:
+    site.have(ONE)
+    site.cluster.seconds_to_ready, site.cluster.progress_deadline = 1.5, 600
+    site.release(TWO, REQUEST_TIMEOUT="1s")
+    assert site.serves() == TWO
+
+
 def test_what_somebody_else_deployed_meanwhile_is_left_alone(site: Site) -> None:
     site.have(ONE)
     site.cluster.never_ready.add(TWO)

@@ -9,6 +9,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from conftest import ROOT, Project
+from pyarrow import fs
+from services import ceph
 
 pytestmark = pytest.mark.slow
 
@@ -146,6 +148,26 @@ def test_what_cannot_be_is_said(project: Project, words: list[str], says: str) -
     done = project.lifecycle("score", *words, ok=False)
     assert done.returncode and says in done.stderr and "Traceback" not in done.stderr
     assert not (project.path / "out").exists()
+
+
+@pytest.mark.s3
+def test_a_bucket_does_as_well_as_a_folder(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
+    with ceph.gateway(tmp_path / "ceph") as gateway:
+        env = gateway.user("owner")
+        keys = {"access_key": env["AWS_ACCESS_KEY_ID"], "secret_key": env["AWS_SECRET_ACCESS_KEY"]}
+        bucket = fs.S3FileSystem(endpoint_override=gateway.url, allow_bucket_creation=True, **keys)
+        bucket.create_dir("batch")
+        fs.copy_files(str(project.path / "in"), "batch/in", destination_filesystem=bucket)
+        monkeypatch.delenv("AWS_REQUEST_CHECKSUM_CALCULATION")  # score must know that by itself
+        for words in (["--shard", "0/2"], []):
+            done = project.lifecycle("score", "s3://batch/in", "--to", "s3://batch/out", *words, **env)
+        assert done.stdout.count("200 rows") == 1, "the second run does what the first left"
+        names = [info.path for info in bucket.get_file_info(fs.FileSelector("batch/out", recursive=True))]
+        assert len([name for name in names if name.endswith("part-0.parquet")]) == 3
+        assert not [name for name in names if "partial" in name]
 
 
 def test_classes_get_their_probabilities(make_project: Callable[..., Project]) -> None:
