@@ -174,6 +174,15 @@ def test_a_first_release_that_fails_has_nothing_to_go_back_to(site: Site) -> Non
     assert site.pinned()[0] == "none-yet"
 
 
+def test_a_failed_release_is_undone_even_where_it_cannot_be_marked(site: Site) -> None:
+    site.have(ONE)
+    site.cluster.never_ready.add(TWO)
+    site.cluster.refuse = {("patch", "replicasets")}
+    said = site.release(TWO, ok=False)
+    assert f"{TWO} could not be marked" in said and f"undone: {ONE} serves" in said
+    assert site.serves() == ONE
+
+
 def test_a_slow_rollout_is_undone_when_the_time_is_up(site: Site) -> None:
     site.have(ONE)
     site.cluster.seconds_to_ready, site.cluster.progress_deadline = 600, 600

@@ -21,7 +21,7 @@ take_back() {
   kube get events --sort-by .lastTimestamp 2>&1 | tail -n 8 >&2
   kube logs --selector "$STABLE,app.kubernetes.io/version=$version" --tail 8 --prefix >&2 || say "(no logs)"
   unpin "$OVERLAY"
-  now=$(deployed)
+  now=$(deployed) || fail "$1, and the cluster does not answer" "make status, as soon as it does"
   [ "$now" = "$version" ] || fail "$1; meanwhile somebody has deployed $now, which is left alone" "make status"
   [ "$revision" ] || fail "$1; there was nothing before it to go back to" \
     "mend it and release again, or: kubectl --context $CONTEXT --namespace $NAMESPACE delete deployment $NAME"
@@ -39,7 +39,8 @@ apply "$OVERLAY" || {
     "read the reason above; may you? kubectl --context $CONTEXT --namespace $NAMESPACE auth can-i --list"
 }
 kube annotate "deployment/$NAME" --overwrite \
-  "kubernetes.io/change-cause=$version by ${LIFECYCLE_BY:-$(git config user.name || id -un)}" >&2
+  "kubernetes.io/change-cause=$version by ${LIFECYCLE_BY:-$(git config user.name || id -un)}" >&2 ||
+  say "(who released it could not be noted)"
 wait_rolled_out || take_back "$version did not roll out"
 smoke "$version" || take_back "$version is rolled out but does not answer as it should"
 mark "$version" lifecycle/taken-back-
