@@ -1,6 +1,6 @@
 #!/bin/sh
 # Install from Debian what the tests use and PyPI does not have; do nothing when it is there.
-# Usage: sh scripts/debian.sh [base|docker|s3|cron ...]     without a part: all of them
+# Usage: sh scripts/debian.sh [base|docker|s3|cron|podman ...]     without a part: all of them
 # Exit: 0 all is there, 64 unknown part, 69 no apt-get, 77 not root (nothing was done),
 #       70 a package lacks its command, else what apt-get says.
 set -eu
@@ -34,9 +34,14 @@ packages() {
       echo "cron crontab the rendered make schedule writes into a crontab"
       echo "util-linux flock lets a scheduled job run once at a time"
       ;;
+    podman)
+      echo "podman podman runs the pods of a rendered Kubernetes project as their specs say"
+      echo "catatonit catatonit is the first process of such a pod"
+      echo "mmdebstrap mmdebstrap makes a base image where python:3.11-slim cannot be pulled"
+      ;;
     *)
       echo "debian.sh: there is no part '$1'" >&2
-      echo "usage: sh scripts/debian.sh [base|docker|s3|cron ...]" >&2
+      echo "usage: sh scripts/debian.sh [base|docker|s3|cron|podman ...]" >&2
       exit 64
       ;;
   esac
@@ -48,6 +53,7 @@ cost() {
     base) echo "no test can run" ;;
     docker) echo "the tests marked docker are not run: building, releasing, rolling back images" ;;
     cron) echo "the tests marked cron are not run: make schedule, and what cron runs" ;;
+    podman) echo "the tests marked podman are not run: the pods of the Kubernetes target" ;;
     s3) echo "the tests marked s3 are not run: the model registry on a real S3 server" ;;
   esac
 }
@@ -70,7 +76,7 @@ lacking() {
   done
 }
 
-[ $# -gt 0 ] || set -- base docker s3 cron
+[ $# -gt 0 ] || set -- base docker s3 cron podman
 # A mistyped part stops here, before anything is installed.
 for part in "$@"; do packages "$part" >/dev/null; done
 

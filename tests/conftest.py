@@ -17,7 +17,12 @@ from lean_mlops.shell import FOREIGN
 
 ROOT = Path(__file__).parents[1]
 pytest_plugins = ["services.site"]
-PARTS = {"docker", "s3", "cron"}  # that scripts/debian.sh installs, and markers of the tests that need them
+PARTS = {
+    "docker",
+    "s3",
+    "cron",
+    "podman",
+}  # that scripts/debian.sh installs, and markers of the tests that need them
 
 
 def clean_environment(**more: str) -> dict[str, str]:

@@ -11,9 +11,9 @@ from conftest import ROOT, render
 BIN = Path(sys.executable).parent
 
 
-@pytest.fixture(scope="module")
-def project(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return render(template, tmp_path_factory.mktemp("shell") / "churn")
+@pytest.fixture(scope="module", params=["docker", "kubernetes"])
+def project(request: pytest.FixtureRequest, template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return render(template, tmp_path_factory.mktemp("shell") / "churn", deploy=request.param)
 
 
 def scripts(folder: Path) -> list[str]:

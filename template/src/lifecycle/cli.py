@@ -33,6 +33,7 @@ COMMANDS = {  # name: the module that holds it, imported only when it is called
     "serve": "live",
     "predict": "live",
     "drift": "live",
+    "score": "score",  # rendered where batches are scored
 }
 
 ANSWERS = Path(".copier-answers.yml")
@@ -44,14 +45,15 @@ class Lazy(click.Group):
     """Loads what a command needs when it is called: scikit-learn and MLflow take seconds."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*STEPS, *TOOLS, *COMMANDS]
+        rendered = {path.stem for path in Path(__file__).parent.glob("*.py")}
+        return [*STEPS, *TOOLS, *(name for name in COMMANDS if COMMANDS[name] in rendered)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in STEPS:
             return click.Command(cmd_name, callback=lambda: _step(cmd_name), help=STEPS[cmd_name])
         if cmd_name in TOOLS:
             return _tool(cmd_name)
-        if cmd_name in COMMANDS:
+        if cmd_name in self.list_commands(ctx):
             module = import_module(f".{COMMANDS[cmd_name]}", __package__)
             return getattr(module, cmd_name)
         return None
@@ -129,3 +131,7 @@ def _checkout() -> Path:
 
 def _git(*words: str) -> None:
     subprocess.run(["git", *words], check=True, capture_output=True, text=True)
+
+
+if __name__ == "__main__":  # in an image, where the command is not installed: python -m lifecycle.cli
+    main()

@@ -39,12 +39,15 @@ def to_model(estimator: Any, numbers: list[str], categories: list[str]) -> Model
     last = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
     options = {id(last): {"zipmap": False}} if is_classifier(last) else None
     try:
-        return to_onnx(estimator, initial_types=inputs, target_opset=OPSET, options=options)
+        model = to_onnx(estimator, initial_types=inputs, target_opset=OPSET, options=options)
     except (MissingConverter, MissingShapeCalculator, NotImplementedError, NameError) as error:
         raise ExportError(
             f"model.py's estimator does not export to ONNX: {_first_line(error)}",
             "use linear models, forests, gradient boosting, XGBoost or LightGBM in model.py",
         ) from error
+    # They come from a set, in any order: the same model should be the same bytes.
+    model.opset_import.sort(key=lambda opset: opset.domain)
+    return model
 
 
 def _first_line(error: Exception) -> str:

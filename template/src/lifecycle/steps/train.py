@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import subprocess
 from datetime import UTC, datetime
 from typing import Any
@@ -115,7 +116,12 @@ def _lineage(older: pd.DataFrame, params: dict, labels: np.ndarray, classes: lis
 
 
 def _git_commit() -> str:
-    """Return the commit, with "-dirty" when files differ from it; empty outside a repository."""
+    """Return the commit, with "-dirty" when files differ from it; empty outside a repository.
+
+    An image has neither git nor a repository: it is told its commit when it is built.
+    """
+    if told := os.environ.get("GIT_COMMIT"):
+        return told
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout.strip()

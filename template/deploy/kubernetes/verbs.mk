@@ -1,0 +1,33 @@
+# The Makefile's verbs for this deployment. STAGE=staging is another namespace, and the alias staging; YES=1 answers
+# what production asks.
+.PHONY: image push deploy rollback status schedule unschedule
+
+# The version that has the alias production, or STAGE's.
+PRODUCTION = $(RUN) lifecycle versions | awk '/$(or $(STAGE),production)/ {print $$1}'
+
+image: ## Build the image of staging, or of VERSION=…
+	@version=$$($(RUN) lifecycle fetch $(or $(VERSION),staging) --to build/model) && \
+	deploy/image.sh build "$$version"
+
+push: ## Push the image of staging, or of VERSION=…, to IMAGE_REGISTRY=… and print its digest
+	@version=$$($(RUN) lifecycle fetch $(or $(VERSION),staging) --to build/model) && \
+	deploy/image.sh push "$$version"
+
+deploy: ## Release production, or VERSION=…, on the cluster: STAGE=staging YES=1
+	@version=$$($(RUN) lifecycle fetch $(or $(VERSION),$(STAGE)) --to build/model) && \
+	deploy/kubernetes/release.sh "$$version" >/dev/null
+
+rollback: ## Back to the version before: the cluster first, then the registry: WHY="…" YES=1
+	@[ "$${STAGE:-production}" = production ] || exec deploy/kubernetes/rollback.sh; \
+	live=$$(deploy/kubernetes/rollback.sh) || [ $$? = 3 ] || exit; \
+	[ "$$live" ] || echo "nothing is deployed: only the registry is rolled back; restart make serve if it runs"; \
+	$(RUN) lifecycle rollback $${live:+--to "$$live"}
+
+status: ## What serves, and whether it is what has the alias production
+	@expected=$$($(PRODUCTION)); deploy/kubernetes/status.sh "$${expected:-nothing}"
+
+schedule: ## Let CronJobs retrain weekly and check for drift every 15 minutes: YES=1
+	@deploy/kubernetes/jobs.sh install
+
+unschedule: ## Take these CronJobs away again: YES=1
+	@deploy/kubernetes/jobs.sh remove
