@@ -17,12 +17,8 @@ from lean_mlops.shell import FOREIGN
 
 ROOT = Path(__file__).parents[1]
 pytest_plugins = ["services.site"]
-PARTS = {
-    "docker",
-    "s3",
-    "cron",
-    "podman",
-}  # that scripts/debian.sh installs, and markers of the tests that need them
+# What scripts/debian.sh installs, and the markers of the tests that need it.
+PARTS = {"docker", "s3", "cron", "podman"}
 
 
 def clean_environment(**more: str) -> dict[str, str]:
@@ -47,7 +43,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         # What shares a costly fixture runs in one process; one process makes one Docker engine.
         shared = "docker" if "docker" in item.keywords else f"{item.path.stem}{_variant(item)}"
         item.add_marker(pytest.mark.xdist_group(shared))
-    items.sort(key=lambda item: ("slow" in item.keywords) + 2 * ("docker" in item.keywords))
+    items.sort(key=lambda item: 1 if "docker" in item.keywords else 2 * ("slow" in item.keywords))
 
 
 def _variant(item: pytest.Item) -> str:

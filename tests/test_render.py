@@ -73,7 +73,7 @@ def test_at_most_seventy_files(rendered: Path) -> None:
     counted = [path for path in files(rendered) if not on_top & set(path.parents)]
     assert len(counted) <= 70, "\n".join(map(str, counted))
     kubernetes = [path for path in files(rendered) if rendered / "deploy/kubernetes" in path.parents]
-    assert len(kubernetes) <= 18, "\n".join(map(str, kubernetes))
+    assert len(kubernetes) <= 19, "\n".join(map(str, kubernetes))
 
 
 def test_no_module_over_150_lines(rendered: Path) -> None:
@@ -101,8 +101,11 @@ def test_no_jinja_is_left_and_every_yaml_and_toml_parses(rendered: Path) -> None
         text = path.read_text()
         assert text.endswith("\n") and "\r" not in text, path
         without_actions = re.sub(r"\$\{\{.*?\}\}", "", text)
-        assert not re.search(r"\{\{|\{%", without_actions) or path.suffix == ".sh", path
-        if path.suffix in (".yml", ".yaml"):
+        asks_docker = path.suffix == ".sh" or path.name == "drill.py"
+        assert asks_docker or not re.search(r"\{\{|\{%", without_actions), path
+        if path == rendered / "deploy/lambda/template.yaml":
+            yaml.load(text, ShortForms)
+        elif path.suffix in (".yml", ".yaml"):
             list(yaml.safe_load_all(text))
         if path.suffix == ".toml":
             tomllib.loads(text)

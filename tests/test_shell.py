@@ -9,9 +9,10 @@ import pytest
 from conftest import ROOT, render
 
 BIN = Path(sys.executable).parent
+COMPOSE = "deploy/docker/compose.yaml"
 
 
-@pytest.fixture(scope="module", params=["docker", "kubernetes"])
+@pytest.fixture(scope="module", params=["docker", "kubernetes", "lambda"])
 def project(request: pytest.FixtureRequest, template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return render(template, tmp_path_factory.mktemp("shell") / "churn", deploy=request.param)
 
@@ -73,6 +74,14 @@ def dclint(folder: Path) -> tuple[bool, str]:
 
 @pytest.mark.parametrize("linter", [shellcheck, shfmt, hadolint, checkov, compose_schema, dclint])
 def test_the_rendered_files_are_clean(project: Path, linter) -> None:
+    needed = {
+        hadolint: "Dockerfile",
+        checkov: "Dockerfile",
+        compose_schema: "deploy/docker",
+        dclint: "deploy/docker",
+    }
+    if linter in needed and not (project / needed[linter]).exists():
+        return  # nothing of the kind is rendered for this answer
     clean, said = linter(project)
     assert clean, said
 
