@@ -34,15 +34,17 @@ def git(folder: Path, *words: str) -> str:
     return done.stdout
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Let what shares a costly fixture, or the machine's crontab, run in one process."""
+    shared = "docker" if item.get_closest_marker("docker") else f"{item.path.stem}{_variant(item)}"
+    item.add_marker(pytest.mark.xdist_group(shared))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run what is fast first, so that a failure shows early; skip the parts that the user says to skip."""
     for item in items:
         for part in PARTS & set(os.environ.get("LEAN_MLOPS_SKIP", "").split(",")) & set(item.keywords):
             item.add_marker(pytest.mark.skip(reason=f"LEAN_MLOPS_SKIP names {part}"))
-        # What shares a costly fixture runs in one process; one process makes one Docker engine.
-        shared = "docker" if "docker" in item.keywords else f"{item.path.stem}{_variant(item)}"
-        item.add_marker(pytest.mark.xdist_group(shared))
     items.sort(key=lambda item: 1 if "docker" in item.keywords else 2 * ("slow" in item.keywords))
 
 

@@ -203,7 +203,7 @@ def shared(
     path += os.pathsep + clean_environment()["PATH"]  # for uv
     site = Site(folder / "churn", environment, port=free_port(), calls=folder / "calls")
     site.env = {key: engine[key] for key in ("DOCKER_HOST", "DOCKER_BUILDKIT")}
-    site.env |= {"PORT": str(site.port), "URL": f"http://127.0.0.1:{site.port}", "DRAIN": "0.2"}
+    site.env |= {"PORT": str(site.port), "URL": f"http://127.0.0.1:{site.port}", "DRAIN": "0.2", "KEEP": "99"}
     site.env |= {"PATH": path, "UV_PROJECT_ENVIRONMENT": str(environment), "PROXY_IMAGE": PROXY_IMAGE}
     if site.containers() or site.images():
         pytest.fail(f"{engine['DOCKER_HOST']} has a churn of its own, which these tests would remove")
