@@ -12,6 +12,7 @@ from typing import Any
 
 import copier
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from lean_mlops.shell import FOREIGN
 
@@ -34,10 +35,23 @@ def git(folder: Path, *words: str) -> str:
     return done.stdout
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Let what shares a costly fixture, or the machine's crontab, run in one process."""
-    shared = "docker" if item.get_closest_marker("docker") else f"{item.path.stem}{_variant(item)}"
-    item.add_marker(pytest.mark.xdist_group(shared))
+class Scheduler(LoadScopeScheduling):
+    """Runs in one process what shares a costly fixture, a Docker engine, or the machine's crontab."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file, _, test = nodeid.partition("::")
+        case = test.partition("[")[2].rstrip("]")
+        if file.startswith("tests/test_docker"):
+            return "docker"
+        if file == "tests/test_registry.py":
+            return file + case
+        if file == "tests/test_story.py":
+            return file + case.partition("-")[0]
+        return file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduler:
+    return Scheduler(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -46,12 +60,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for part in PARTS & set(os.environ.get("LEAN_MLOPS_SKIP", "").split(",")) & set(item.keywords):
             item.add_marker(pytest.mark.skip(reason=f"LEAN_MLOPS_SKIP names {part}"))
     items.sort(key=lambda item: 1 if "docker" in item.keywords else 2 * ("slow" in item.keywords))
-
-
-def _variant(item: pytest.Item) -> str:
-    params = getattr(item, "callspec", None)
-    named = params.params if params and "slow" in item.keywords else {}
-    return "".join(str(named[name]) for name in ("store", "home") if name in named)
 
 
 @pytest.fixture(scope="session")
