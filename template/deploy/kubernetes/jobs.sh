@@ -24,7 +24,7 @@ case $verb in
       "kubectl --context $CONTEXT --namespace $NAMESPACE create secret generic $NAME-registry --from-env-file=.env"
     ! grep -q "claimName: $NAME-counts" "$folder/jobs.yaml" || kube get persistentvolumeclaim "$NAME-counts" >/dev/null ||
       fail "the drift check reads counts that the servers share, and $NAMESPACE has no claim $NAME-counts" \
-        "turn on counts.yaml in $OVERLAY/kustomization.yaml and make deploy; or take churn-drift out of $folder/jobs.yaml"
+        "turn on counts.yaml in $OVERLAY/kustomization.yaml and make deploy; or take $NAME-drift out of $folder/jobs.yaml"
     confirm "schedule retraining and the drift check"
     pin "$folder" "${IMAGE:-$(train_image)}" ""
     apply "$folder" || {
