@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -193,6 +194,7 @@ def test_the_last_three_images_stay_and_any_that_is_in_use(deployed: Site, tmp_p
     versions = [f"20990101T00000{i}Z-later" for i in range(5)]
     for version in versions:
         deployed.image(version, tmp_path / version)
+        time.sleep(1.1)  # Docker sorts by the second
     before = set(deployed.images())
     deployed.release(versions[-1], str(tmp_path), KEEP="3")
     assert set(deployed.images()) == before, "by hand nothing is removed: the aliases are not known"

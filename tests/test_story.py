@@ -167,9 +167,11 @@ def commands(page: Path) -> list[str]:
 
 
 ELSEWHERE = {  # proved by other tests, because they need Docker, a crontab or a newer template
-    "make deploy": "test_docker.py",
-    "make status": "test_docker.py",
-    "make rollback": "test_docker.py",
+    "make deploy": "test_docker_release.py",
+    "make deploy CANARY=10": "test_docker_traffic.py",
+    "make drill": "test_docker_traffic.py",
+    "make status": "test_docker_release.py",
+    "make rollback": "test_docker_release.py",
     "make schedule": "test_cron.py",
     "copier update": "test_render.py",
 }
@@ -191,5 +193,6 @@ def test_every_command_of_the_checklist_works(home: Home) -> None:
 
 def test_make_lists_every_verb(home: Home) -> None:
     shown = set(re.findall(r"^  make (\w+)", home.run("make").stdout, flags=re.M))
-    phony = next(line for line in (home.path / "Makefile").read_text().splitlines() if ".PHONY" in line)
-    assert shown == set(phony.split()[1:])
+    text = "".join((home.path / file).read_text() for file in ("Makefile", "deploy/docker/verbs.mk"))
+    phony = " ".join(re.findall(r"^\.PHONY: (.*)$", text, flags=re.M))
+    assert shown == set(phony.split())
