@@ -14,7 +14,7 @@ echo "live:     $now ($live) since $(recorded at), by $(recorded by): $(recorded
 echo "rollback: ${before:-there is nothing to go back to}"
 [ "$(recorded canary)" = 0 ] || echo "canary:   $(recorded canary) % of the requests go to $(version "$NAME-$(other "$live")")"
 
-answer=$(docker exec "$NAME-$live" python -m lifecycle.serving.smoke http://proxy:8001 2>&1) || :
+answer=$(through_proxy) || :
 [ "$answer" = "$now" ] || fail "$now should answer, but: ${answer:-nothing does}" \
   "docker logs $NAME-$live; make rollback, or AGAIN=1 make deploy"
 echo "answers:  $now"

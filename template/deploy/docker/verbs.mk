@@ -1,16 +1,8 @@
 # The Makefile's verbs for this deployment.
-.PHONY: image push deploy rollback status drill
+.PHONY: deploy rollback status drill
 
 # The version that has the alias production.
 PRODUCTION = $(RUN) lifecycle versions | awk '/production/ {print $$1}'
-
-image: ## Build the image of staging, or of VERSION=…
-	@version=$$($(RUN) lifecycle fetch $(or $(VERSION),staging) --to build/model) && \
-	deploy/image.sh build "$$version"
-
-push: ## Push the image of staging, or of VERSION=…, to IMAGE_REGISTRY=… and print its digest
-	@version=$$($(RUN) lifecycle fetch $(or $(VERSION),staging) --to build/model) && \
-	deploy/image.sh push "$$version"
 
 deploy: ## Release production, or VERSION=…, on this machine's Docker: PORT=8000 CANARY=10
 	@version=$$($(RUN) lifecycle fetch $(VERSION) --to build/model) && \

@@ -1,17 +1,9 @@
 # The Makefile's verbs for this deployment. STAGE=staging is another namespace, and the alias staging; YES=1 answers
 # what production asks.
-.PHONY: image push deploy rollback status schedule unschedule
+.PHONY: deploy rollback status schedule unschedule
 
 # The version that has the alias production, or STAGE's.
 PRODUCTION = $(RUN) lifecycle versions | awk '/$(or $(STAGE),production)/ {print $$1}'
-
-image: ## Build the image of staging, or of VERSION=…
-	@version=$$($(RUN) lifecycle fetch $(or $(VERSION),staging) --to build/model) && \
-	deploy/image.sh build "$$version"
-
-push: ## Push the image of staging, or of VERSION=…, to IMAGE_REGISTRY=… and print its digest
-	@version=$$($(RUN) lifecycle fetch $(or $(VERSION),staging) --to build/model) && \
-	deploy/image.sh push "$$version"
 
 deploy: ## Release production, or VERSION=…, on the cluster: STAGE=staging YES=1
 	@version=$$($(RUN) lifecycle fetch $(or $(VERSION),$(STAGE)) --to build/model) && \
