@@ -33,6 +33,11 @@ COMMANDS = {  # name: the module that holds it, imported only when it is called
     "serve": "live",
     "predict": "live",
     "drift": "live",
+    "begin": "retraining",
+    "step": "retraining",
+    "end": "retraining",
+    "due": "listen",
+    "listen": "listen",
 }
 
 ANSWERS = Path(".copier-answers.yml")
