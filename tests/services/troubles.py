@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,7 +15,7 @@ from typing import Any
 
 from conftest import Project
 
-PATIENCE = 100  # seconds, on a machine that does other things too
+PATIENCE = 150  # seconds, on a machine that does other things too
 
 
 def until(true: Callable[[], Any], what: str) -> Any:
@@ -99,6 +100,7 @@ if not pathlib.Path("artifacts/mended").exists():
     time.sleep(600)
 """
 FINE = ""
+MARK = "\n# From here on, trouble.\n"
 
 
 class Trouble:
@@ -107,14 +109,13 @@ class Trouble:
     def __init__(self, project: Project) -> None:
         self.project = project
         self._file = project.path / "src/churn/data.py"
-        self._good, self._number = self._file.read_text(), 0
+        self._good = self._file.read_text().partition(MARK)[0]
         self.marks = {name: project.path / "artifacts" / name for name in ("tries", "hangs", "mended")}
 
     def make(self, code: str) -> None:
-        self._number += 1
         for mark in self.marks.values():
             mark.unlink(missing_ok=True)
-        self._file.write_text(f"{self._good}\n{code}\n# {self._number}\n")
+        self._file.write_text(f"{self._good}{MARK}{code}\n# {uuid.uuid4()}\n")
 
     def hanging(self) -> int:
         """Wait until the step hangs and return its process id."""

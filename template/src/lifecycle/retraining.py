@@ -92,8 +92,8 @@ def begin(run: str, reason: str) -> None:
 
 
 def _lock(run: str, reason: str) -> None:
-    registry, now = open_registry(), time.time()
-    last, tag = _read(registry)
+    now = time.time()
+    last, tag = _read(registry := open_registry())
     if last.run != run and (who := last.going_on(settings.load().retrain, now)):
         raise Busy(who, NEXT)
     if last.begun > last.ended:
@@ -117,18 +117,18 @@ def end(run: str, code: int) -> None:
 
 @click.command()
 @click.argument("name", required=False)
-def step(name: str | None) -> None:
-    """Run the step NAME, or all, if anything changed, within retrain.limit_minutes.
-
-    Exit code: the step's own; 124 after the limit. After 4, 5, 7 and 8 trying again is no use.
-    """
+@click.option("--attempt", default=1, help="Of this run; another than the first is told.")
+def step(name: str | None, attempt: int) -> None:
+    """Run the step NAME, or all, if anything changed. Exit code: its own, or 124 after the limit."""
+    if attempt > 1:
+        alert(f"{name or 'retraining'} is tried again: attempt {attempt}")
     minutes = settings.load().retrain.limit_minutes
     words = ["timeout", "--kill-after=5", f"{minutes * 60}", "dvc", "repro"]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     code, said = _run(words + (["--single-item", name] if name else []))
     if code in HUNG:
-        code = HUNG[0]
         alert(f"{name or 'retraining'} was stopped: retrain.limit_minutes is {minutes:g}")
+        code = HUNG[0]
     elif code:
         told = re.search(r"failed to run: lifecycle (\w+), exited with (\d+)", said)
         name, code = (told[1], int(told[2])) if told else (name, code)

@@ -25,7 +25,7 @@ from .moves import lost
 DESCRIPTION = "Who moved which alias, when and why. Written by lifecycle: do not edit."
 TEXTS = ("action", "alias", "version", "previous", "by", "at", "reason")
 MORE = ("manifest_sha256", "id")
-NOWHERE = "mlflow-artifacts:/none"  # of a note; MLflow wants an address, and never looks at it
+NOWHERE = "lifecycle:/note"  # of a note: MLflow wants an address, and a server takes none of its own schemes
 KNOWN = "alias."  # a tag on the history's model for each alias that was ever moved
 PAGE = 100
 ATTEMPTS = 8

@@ -3,7 +3,7 @@
 models/<version>/     see s3_versions.py
 aliases/<alias>.json  the alias's last move, moved by compare-and-swap
 history/              every move, written after its alias; the next one makes good what a kill left out
-notes/                short texts, moved by compare-and-swap: who is retraining
+notes/                who retrains, by compare-and-swap too
 """
 
 import os
@@ -138,8 +138,8 @@ class S3Registry:
         return prune(self._versions, self._heads, keep)
 
     def note(self, name: str) -> tuple[str, str]:
-        data, tag = self._store.read(f"notes/{name}") or (b"", "")
-        return data.decode(), tag
+        text, tag = self._store.read(f"notes/{name}") or (b"", "")
+        return text.decode(), tag
 
     def swap_note(self, name: str, text: str, tag: str) -> bool:
         return self._store.swap(f"notes/{name}", text.encode(), tag)
@@ -147,5 +147,4 @@ class S3Registry:
 
 def _entry(move: Move) -> str:
     """Return the key of a move in the history: they sort by time, and an alias's own by number."""
-    at = move.at.replace("-", "").replace(":", "")
-    return f"history/{at[:19]}Z-{move.alias}-{move.number:06d}.json"
+    return f"history/{move.at.replace('-', '').replace(':', '')[:19]}Z-{move.alias}-{move.number:06d}.json"
