@@ -1,25 +1,31 @@
-"""Retraining by cron, Prefect and Airflow: one at a time, a cooldown, webhooks, and what failures do.
+"""Retraining by cron and Prefect: one at a time, a cooldown, webhooks, and what failures do.
 
 Every cell of docs/orchestrators.md's table is one of the tests here, with the real parts.
 """
 
+import ast
+import contextlib
 import json
 import os
 import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import copier
 import pytest
 import yaml
-from conftest import Project, render
+from conftest import ROOT, Project, git, render
+from services.orchestrators import Prefect, call, prefect
 from services.troubles import FAILS_TWICE, FINE, HANGS, Heard, Trouble, listening, until, with_environment
 
 from lean_mlops.shell import free_port
 
 pytestmark = pytest.mark.slow
+ORCHESTRATORS = ["prefect"]
 STEPS = ["ingest", "validate", "train", "evaluate", "register"]
 GONE = "file:///dev/null/registry"  # a shared disk that is not there
 BARS = {"retries": 2, "retry_seconds": 0.1}
@@ -296,7 +302,17 @@ def test_cron_starts_a_retraining_on_new_data_and_rotates_its_log(project: Proje
     assert cron(project, "drift").returncode == 0
 
 
-def test_every_orchestrator_names_the_same_steps(template: Path, project: Project) -> None:
+@pytest.mark.parametrize("file", ["flow.py"])
+def test_a_params_file_without_the_section_means_the_defaults(file: str, project: Project) -> None:
+    text = (ROOT / "template/orchestration" / file).read_text()
+    line = next(line for line in text.splitlines() if line.startswith("DEFAULTS = "))
+    defaults = ast.literal_eval(line.removeprefix("DEFAULTS = "))
+    code = f"from lifecycle.settings import Retrain; print([getattr(Retrain(), k) for k in {list(defaults)}])"
+    assert ast.literal_eval(project.python("-c", code).stdout) == list(defaults.values())
+
+
+def test_cron_runs_the_steps_of_dvc_in_their_order(project: Project) -> None:
+    """And Prefect runs them by the same names in the same order: see its first test."""
     stages = yaml.safe_load((project.path / "dvc.yaml").read_text())["stages"]
     assert list(stages) == STEPS
     assert [stage["cmd"] for stage in stages.values()] == [f"lifecycle {name}" for name in STEPS]
@@ -309,3 +325,140 @@ def test_every_orchestrator_names_the_same_steps(template: Path, project: Projec
     )
     ran = [line.split("'")[1] for line in done.stdout.splitlines() if line.startswith("Running stage")]
     assert ran == STEPS, "what cron runs"
+
+
+@pytest.fixture(scope="module")
+def on_prefect(
+    template: Path, retrained: Project, heard: Heard, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Prefect]:
+    """The retrained project after the answer was changed to Prefect, its server and its flows."""
+    project = copied(retrained, tmp_path_factory.mktemp("prefect") / "churn", heard)
+    switch(project, "prefect")
+    uv = os.pathsep.join([environ(project)["PATH"], str(Path(sys.executable).parent)])
+    with prefect(project, environ(project, PATH=uv), free_port()) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def without_registry(project: Project) -> Iterator[None]:
+    """Let the registry's folder lead nowhere: a shared disk that is gone."""
+    registry, away = project.path / "registry", project.path / "away"
+    registry.rename(away)
+    registry.symlink_to(registry)
+    yield
+    registry.unlink()
+    away.rename(registry)
+
+
+def given_back(project: Project) -> None:
+    """Wait until nobody has the lock: Prefect and Airflow tell of a failure before they have cleaned up."""
+    note = project.path / "registry/notes/retraining"
+    until(lambda: json.loads(note.read_text())["ended"], "the lock is given back")
+
+
+def switch(project: Project, orchestrator: str) -> None:
+    """Change the answer, as `copier update -r :current: -d orchestrator=…` does."""
+    git(project.path, "add", "-A")
+    git(project.path, "commit", "-qm", "Before")
+    answers = {"orchestrator": orchestrator}
+    copier.run_update(
+        project.path, vcs_ref=copier.VcsRef.CURRENT, data=answers, defaults=True, overwrite=True, quiet=True
+    )
+    assert git(project.path, "ls-files", "--unmerged") == ""
+
+
+def test_changing_the_answer_leaves_yours_alone(template: Path, tmp_path: Path) -> None:
+    project = Project(render(template, tmp_path / "churn"), tmp_path)
+    mine = ["src/churn/data.py", "src/churn/features.py", "params.yaml"]
+    for name in mine:
+        file = project.path / name
+        file.write_text(file.read_text() + "\n# mine\n")
+    before = {name: (project.path / name).read_text() for name in mine}
+    for orchestrator in (*ORCHESTRATORS, "cron"):
+        switch(project, orchestrator)
+        assert {name: (project.path / name).read_text() for name in mine} == before
+        fresh = render(
+            template,
+            tmp_path / f"fresh-{orchestrator}-{len(list(tmp_path.iterdir()))}",
+            orchestrator=orchestrator,
+        )
+        files = set(git(fresh, "ls-files").split())
+        there = set(git(project.path, "ls-files", "--cached", "--others", "--exclude-standard").split())
+        assert {name for name in there if (project.path / name).exists()} == files
+        changed = [
+            n for n in files - set(mine) if (fresh / n).read_bytes() != (project.path / n).read_bytes()
+        ]
+        assert changed == []
+
+
+def test_prefect_a_step_fails_twice_and_then_works(on_prefect: Prefect, heard: Heard) -> None:
+    heard.take()
+    Trouble(on_prefect.project).make(FAILS_TWICE)
+    run = on_prefect.start()
+    assert on_prefect.state(run) == "Completed"
+    assert list(on_prefect.tasks(run)) == STEPS, "in the order of dvc.yaml"
+    alerts, beats = heard.take()
+    assert alerts == ["churn: ingest failed with exit code 1"] * 2 and beats == ["/start", ""]
+    artifacts = call(f"{on_prefect.api}/artifacts/filter", {})
+    assert any(item["key"] == "metrics" and "| error |" in item["data"] for item in artifacts)
+
+
+def test_prefect_a_killed_worker_and_overlapping_runs(on_prefect: Prefect, heard: Heard) -> None:
+    heard.take()
+    trouble = Trouble(on_prefect.project)
+    trouble.make(HANGS)
+    run = on_prefect.start()
+    trouble.hanging()
+    assert on_prefect.state(on_prefect.start()) == "Cancelled", "CANCEL_NEW"
+    trouble.kill(below=b"orchestration/flow.py")
+    assert on_prefect.state(run) == "Crashed"
+    until(lambda: heard.beats == ["/start", "/fail"], "the alarm")
+    assert f"churn: prefect:{run} failed (exit code 1): see docs/runbooks/retraining.md" in heard.take()[0]
+    begin(on_prefect.project, "another-host")
+    run = on_prefect.start()
+    assert on_prefect.state(run) == "LeftOut"
+    assert any("was not begun: another-host" in text for text in heard.take()[0])
+    on_prefect.project.lifecycle("end", "--run", "another-host", "--code", "0")
+
+
+def test_prefect_a_step_that_hangs_is_stopped_at_the_limit(on_prefect: Prefect, heard: Heard) -> None:
+    heard.take()
+    bars(on_prefect.project, limit_minutes=0.2, retries=0)
+    Trouble(on_prefect.project).make(HANGS)
+    assert on_prefect.state(on_prefect.start()) == "Failed"
+    given_back(on_prefect.project)
+    alerts, beats = heard.take()
+    assert "ingest was stopped: retrain.limit_minutes is 0.2" in alerts[0] and "failed" in alerts[1]
+    assert beats == ["/start", "/fail"]
+    bars(on_prefect.project, limit_minutes=60)
+
+
+def test_prefect_the_registry_is_down(on_prefect: Prefect, heard: Heard) -> None:
+    heard.take()
+    Trouble(on_prefect.project).make(FINE)
+    with without_registry(on_prefect.project):
+        assert on_prefect.state(on_prefect.start()) == "Failed"
+        until(lambda: len(heard.alerts) == 2, "the alerts")
+    assert "was not begun: registry in" in heard.take()[0][0]
+
+
+def test_prefect_goes_on_at_the_step_that_failed(on_prefect: Prefect) -> None:
+    project = on_prefect.project
+    Trouble(project).make(FINE)
+    project.edit("src/churn/model.py", "def ", "raise SystemExit(8)\n\n\ndef ")
+    run = on_prefect.start()
+    assert on_prefect.state(run) == "Failed"
+    assert on_prefect.tasks(run) == {"ingest": "Completed", "validate": "Completed", "train": "Failed"}
+    given_back(project)
+    project.edit("src/churn/model.py", "raise SystemExit(8)\n\n\n", "# mended\n")
+    assert on_prefect.again(run) == "Completed"
+    assert on_prefect.tasks(run)["ingest"] == "Cached"
+
+
+def test_prefect_watch_starts_a_retraining_on_new_data(on_prefect: Prefect) -> None:
+    bars(on_prefect.project, cooldown_hours=0)
+    Trouble(on_prefect.project).make(FINE)
+    assert on_prefect.state(on_prefect.start("watch")) == "Completed"
+    runs = call(f"{on_prefect.api}/flow_runs/filter", {"flows": {"name": {"any_": ["retrain"]}}})
+    (run,) = [run for run in runs if run["parameters"].get("reason", "").startswith("new data: ")]
+    assert on_prefect.state(run["id"]) == "Completed"
