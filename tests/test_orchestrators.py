@@ -1,10 +1,11 @@
-"""Retraining by cron and Prefect: one at a time, a cooldown, webhooks, and what failures do.
+"""Retraining by cron, Prefect and Airflow: one at a time, a cooldown, webhooks, and what failures do.
 
 Every cell of docs/orchestrators.md's table is one of the tests here, with the real parts.
 """
 
 import ast
 import contextlib
+import itertools
 import json
 import os
 import subprocess
@@ -19,13 +20,13 @@ import copier
 import pytest
 import yaml
 from conftest import ROOT, Project, git, render
-from services.orchestrators import Prefect, call, prefect
+from services.orchestrators import Airflow, Prefect, airflow, call, prefect
 from services.troubles import FAILS_TWICE, FINE, HANGS, Heard, Trouble, listening, until, with_environment
 
 from lean_mlops.shell import free_port
 
 pytestmark = pytest.mark.slow
-ORCHESTRATORS = ["prefect"]
+ORCHESTRATORS = ["prefect", "airflow"]
 STEPS = ["ingest", "validate", "train", "evaluate", "register"]
 GONE = "file:///dev/null/registry"  # a shared disk that is not there
 BARS = {"retries": 2, "retry_seconds": 0.1}
@@ -302,7 +303,7 @@ def test_cron_starts_a_retraining_on_new_data_and_rotates_its_log(project: Proje
     assert cron(project, "drift").returncode == 0
 
 
-@pytest.mark.parametrize("file", ["flow.py"])
+@pytest.mark.parametrize("file", ["flow.py", "dag.py"])
 def test_a_params_file_without_the_section_means_the_defaults(file: str, project: Project) -> None:
     text = (ROOT / "template/orchestration" / file).read_text()
     line = next(line for line in text.splitlines() if line.startswith("DEFAULTS = "))
@@ -312,7 +313,7 @@ def test_a_params_file_without_the_section_means_the_defaults(file: str, project
 
 
 def test_cron_runs_the_steps_of_dvc_in_their_order(project: Project) -> None:
-    """And Prefect runs them by the same names in the same order: see its first test."""
+    """And Prefect and Airflow run them by the same names in the same order: see their first tests."""
     stages = yaml.safe_load((project.path / "dvc.yaml").read_text())["stages"]
     assert list(stages) == STEPS
     assert [stage["cmd"] for stage in stages.values()] == [f"lifecycle {name}" for name in STEPS]
@@ -462,3 +463,109 @@ def test_prefect_watch_starts_a_retraining_on_new_data(on_prefect: Prefect) -> N
     runs = call(f"{on_prefect.api}/flow_runs/filter", {"flows": {"name": {"any_": ["retrain"]}}})
     (run,) = [run for run in runs if run["parameters"].get("reason", "").startswith("new data: ")]
     assert on_prefect.state(run["id"]) == "Completed"
+
+
+@pytest.fixture(scope="module")
+def on_airflow(
+    retrained: Project, heard: Heard, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Airflow]:
+    """The retrained project after the answer was changed to Airflow, and an Airflow of its own."""
+    project = copied(retrained, tmp_path_factory.mktemp("airflow") / "churn", heard)
+    switch(project, "airflow")
+    uv = os.pathsep.join([environ(project)["PATH"], str(Path(sys.executable).parent)])
+    with airflow(project, environ(project, PATH=uv), free_port()) as server:
+        yield server
+
+
+def test_airflow_skips_all_when_nothing_changed(on_airflow: Airflow) -> None:
+    run = on_airflow.start()
+    assert on_airflow.state(run) == "success"
+    tasks = on_airflow.tasks(run)
+    assert set(tasks) == {"changed", "begin", *STEPS, "end"}
+    assert {state for name, (state, _) in tasks.items() if name != "changed"} == {"skipped"}
+    after = {
+        task["task_id"]: task["downstream_task_ids"]
+        for task in on_airflow.call("churn-retrain/tasks")["tasks"]
+    }
+    order = ["changed", "begin", *STEPS, "end"]
+    assert after == {name: [later] for name, later in itertools.pairwise(order)} | {"end": []}
+
+
+def test_airflow_a_step_fails_twice_and_then_works(on_airflow: Airflow, heard: Heard) -> None:
+    heard.take()
+    Trouble(on_airflow.project).make(FAILS_TWICE)
+    run = on_airflow.start()
+    assert on_airflow.state(run) == "success"
+    assert on_airflow.tasks(run)["ingest"] == ("success", 3)
+    alerts, beats = heard.take()
+    assert alerts.count("churn: ingest failed with exit code 1") == 2 and beats == ["/start", ""]
+    assert alerts[-1] == "churn: ingest is tried again: attempt 3"
+
+
+def test_airflow_a_killed_worker_and_overlapping_runs(on_airflow: Airflow, heard: Heard) -> None:
+    heard.take()
+    trouble = Trouble(on_airflow.project)
+    trouble.make(HANGS)
+    run = on_airflow.start()
+    trouble.hanging()
+    second = on_airflow.start()
+    assert on_airflow.state(second, over=("queued",)) == "queued", "max_active_runs=1"
+    trouble.kill(below=b"LocalExecutor")
+    assert on_airflow.state(run) == "success"
+    assert on_airflow.tasks(run)["ingest"] == ("success", 2)
+    assert heard.take() == (["churn: ingest is tried again: attempt 2"], ["/start", ""])
+    assert on_airflow.state(second) == "success"
+    assert on_airflow.tasks(second)["begin"][0] == "skipped", "nothing had changed since"
+    Trouble(on_airflow.project).make("x = 1")
+    begin(on_airflow.project, "another-host")
+    run = on_airflow.start()
+    assert on_airflow.state(run) == "success"
+    assert {on_airflow.tasks(run)[name][0] for name in ("begin", *STEPS, "end")} == {"skipped"}
+    assert any("was not begun: another-host" in text for text in heard.take()[0])
+    on_airflow.project.lifecycle("end", "--run", "another-host", "--code", "0")
+
+
+def test_airflow_a_step_that_hangs_is_stopped_at_the_limit(on_airflow: Airflow, heard: Heard) -> None:
+    heard.take()
+    bars(on_airflow.project, limit_minutes=0.15)
+    Trouble(on_airflow.project).make(HANGS)
+    run = on_airflow.start()
+    assert on_airflow.state(run) == "failed"
+    assert on_airflow.tasks(run)["ingest"] == ("failed", 3)
+    alerts, beats = heard.take()
+    assert sum("ingest was stopped: retrain.limit_minutes is 0.15" in text for text in alerts) == 3
+    assert "failed (exit code 1)" in alerts[-1] and beats == ["/start", "/fail"]
+    bars(on_airflow.project, limit_minutes=60)
+
+
+def test_airflow_the_registry_is_down(on_airflow: Airflow, heard: Heard) -> None:
+    heard.take()
+    Trouble(on_airflow.project).make("x = 2")
+    with without_registry(on_airflow.project):
+        run = on_airflow.start()
+        assert on_airflow.state(run) == "failed"
+    assert on_airflow.tasks(run)["begin"] == ("failed", 3)
+    assert "was not begun: registry in" in heard.take()[0][0]
+
+
+def test_airflow_goes_on_at_the_step_that_failed(on_airflow: Airflow) -> None:
+    project = on_airflow.project
+    Trouble(project).make("x = 3")
+    project.edit("src/churn/model.py", "def ", "raise SystemExit(8)\n\n\ndef ")
+    run = on_airflow.start()
+    assert on_airflow.state(run) == "failed"
+    assert on_airflow.tasks(run)["train"] == ("failed", 1), "8 is for people: one attempt"
+    project.edit("src/churn/model.py", "raise SystemExit(8)\n\n\n", "# mended\n")
+    assert on_airflow.again(run) == "success"
+    tasks = on_airflow.tasks(run)
+    assert (tasks["ingest"][1], tasks["validate"][1], tasks["train"]) == (1, 1, ("success", 2))
+
+
+def test_airflow_watch_starts_a_retraining_on_new_data(on_airflow: Airflow) -> None:
+    bars(on_airflow.project, cooldown_hours=0)
+    Trouble(on_airflow.project).make("x = 4")
+    assert on_airflow.state(on_airflow.start("churn-watch"), "churn-watch") == "success"
+    runs = on_airflow.call("churn-retrain/dagRuns?order_by=-run_after&limit=1")["dag_runs"]
+    assert runs[0]["conf"]["reason"].startswith("new data: src/churn/data.py")
+    assert on_airflow.state(runs[0]["dag_run_id"]) == "success"
+    assert on_airflow.tasks(runs[0]["dag_run_id"])["register"][0] == "success"
