@@ -240,10 +240,16 @@ def test_cron_a_killed_worker_is_taken_over_by_the_next(project: Project, heard:
     trouble.make(HANGS)
     words = [str(project.path / "orchestration/cron.sh"), "retrain"]
     with subprocess.Popen(words, env=environ(project), start_new_session=True):
-        trouble.kill(below=b"pytest")
+        trouble.kill()
+    lock = ["flock", "--nonblock", str(project.path / "artifacts/retrain.lock"), "true"]
+    until(
+        lambda: subprocess.run(lock, check=False).returncode == 0, "the kernel lets the lock of the dead go"
+    )
     assert cron(project, "retrain").returncode == 0
     alerts, beats = heard.take()
-    assert len(alerts) == 1 and "never ended (schedule): it died" in alerts[0]
+    assert "never ended (schedule): it died" in alerts[0]
+    # DVC may find what its killed process left: then the second attempt goes on.
+    assert alerts[1:] in ([], ["churn: dvc failed with exit code 255"])
     assert beats == ["/start", "/start", ""], (
         "the first start never got its end: so the heartbeat's page alarms"
     )

@@ -123,10 +123,10 @@ class Trouble:
             until(lambda: self.marks["hangs"].exists() and self.marks["hangs"].read_text(), "ingest hangs")
         )
 
-    def kill(self, below: bytes) -> None:
-        """Kill the hanging step and all above it, up to the process whose command line has `below`."""
+    def kill(self, below: bytes | None = None) -> None:
+        """Kill the hanging step and all above it, up to us, or the process whose command line has `below`."""
         line = [self.hanging()]
-        while below not in _command(parent := _parent(line[-1])):
+        while (parent := _parent(line[-1])) != os.getpid() and not (below and below in _command(parent)):
             line.append(parent)
         self.marks["mended"].touch()
         for process in reversed(line):
