@@ -146,7 +146,7 @@ def test_a_worse_model_stops_the_pipeline(home: Home) -> None:
     home.run("make retrain")
 
 
-@pytest.mark.parametrize("page", ["failed-gate.md", "drift.md"])
+@pytest.mark.parametrize("page", ["failed-gate.md", "drift.md", "retraining.md"])
 def test_every_command_of_a_runbook_works(home: Home, page: str) -> None:
     blocks = commands(home.path / "docs/runbooks" / page)
     assert blocks

@@ -165,3 +165,13 @@ def test_the_loser_of_a_race_is_told_who_won(place: Place, versions: list[str]) 
         promote(slow, versions[2])
     assert place.open().aliases() == {PRODUCTION: versions[1]}
     assert [item.by for item in place.open().history()] == ["Ada", "Grace"]
+
+
+def test_of_two_who_change_a_note_one_wins(place: Place) -> None:
+    registry = place.open()
+    assert registry.note("who") == ("", "")
+    assert registry.swap_note("who", "a", "") and not registry.swap_note("who", "b", "")
+    text, tag = place.open().note("who")
+    assert text == "a"
+    assert registry.swap_note("who", "c", tag) and not registry.swap_note("who", "d", tag)
+    assert place.open().note("who")[0] == "c"

@@ -1,6 +1,6 @@
 # The Makefile's verbs for this deployment. STAGE=staging is another namespace, and the alias staging; YES=1 answers
 # what production asks.
-.PHONY: deploy rollback status schedule unschedule
+.PHONY: deploy rollback status
 
 # The version that has the alias production, or STAGE's.
 PRODUCTION = $(RUN) lifecycle versions | awk '/$(or $(STAGE),production)/ {print $$1}'
@@ -17,9 +17,3 @@ rollback: ## Back to the version before: the cluster first, then the registry: W
 
 status: ## What serves, and whether it is what has the alias production
 	@expected=$$($(PRODUCTION)); deploy/kubernetes/status.sh "$${expected:-nothing}"
-
-schedule: ## Let CronJobs retrain weekly and check for drift every 15 minutes: YES=1
-	@deploy/kubernetes/jobs.sh install
-
-unschedule: ## Take these CronJobs away again: YES=1
-	@deploy/kubernetes/jobs.sh remove

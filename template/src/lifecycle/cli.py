@@ -34,6 +34,11 @@ COMMANDS = {  # name: the module that holds it, imported only when it is called
     "predict": "live",
     "drift": "live",
     "score": "score",  # rendered where batches are scored
+    "begin": "retraining",
+    "step": "retraining",
+    "end": "retraining",
+    "due": "listen",
+    "listen": "listen",
 }
 
 ANSWERS = Path(".copier-answers.yml")

@@ -1,18 +1,22 @@
-"""What can go wrong and the exit code of each; and how commands talk to people: lines, tables, errors.
+"""What can go wrong and the exit code of each; and how commands talk to people: tables, errors, alerts.
 
  0  done                         4  DataError       the data breaks schema.py
  1  LifecycleError, or a crash   5  GateRejected    the candidate is not good enough
  2  drift found                  6  RegistryError   no such version, a race lost, registry down
  3  too few rows for a verdict     └ DigestMismatch a file is not what was published
 64  wrong usage of a command     7  SettingsError   params.yaml or the environment
-                                 8  ExportError     the estimator does not export to ONNX
+75  Busy: not now                8  ExportError     the estimator does not export to ONNX
 """
 
+import json
+import os
+import urllib.request
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 DRIFT, INSUFFICIENT_DATA, USAGE = 2, 3, 64
 WIDEST = 60
+SECONDS = 10  # that an alert may take
 
 
 class LifecycleError(Exception):
@@ -41,6 +45,12 @@ class RegistryError(LifecycleError):
     """The registry has no such version, refused, or cannot be reached."""
 
     exit_code = 6
+
+
+class Busy(LifecycleError):
+    """Retraining is going on, or was started not long ago."""
+
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h
 
 
 class Conflict(RegistryError):
@@ -101,3 +111,26 @@ def failed(text: str, next_step: str = "") -> None:
     click.echo(click.style("error: ", fg="red", bold=True) + text, err=True)
     if next_step:
         click.echo(click.style("next:  ", bold=True) + next_step, err=True)
+
+
+def alert(text: str) -> None:
+    """Say it on stderr and to LIFECYCLE_ALERT_URL as {"text": …}; a dead channel stops nothing."""
+    from .project import NAME
+
+    click.echo(f"alert: {text}", err=True)
+    _send("LIFECYCLE_ALERT_URL", "", json.dumps({"text": f"{NAME}: {text}"}).encode())
+
+
+def heartbeat(what: str) -> None:
+    """Ask LIFECYCLE_HEARTBEAT_URL as healthchecks.io takes it: /start, nothing more for success, /fail."""
+    _send("LIFECYCLE_HEARTBEAT_URL", what, None)
+
+
+def _send(variable: str, path: str, data: bytes | None) -> None:
+    url = os.environ.get(variable, "").rstrip("/")
+    try:
+        if url:
+            request = urllib.request.Request(url + path, data, {"Content-Type": "application/json"})
+            urllib.request.urlopen(request, timeout=SECONDS).close()
+    except (OSError, ValueError) as error:
+        failed(f"{variable} cannot be reached: {error}", "the run goes on; check that address")

@@ -76,6 +76,16 @@ def drift(source: Path | None, as_json: bool) -> None:
 
     Exit code: 0 no drift, 2 drift, 3 insufficient data, 4 broken data.
     """
+    verdict, version = look(source)
+    if as_json:
+        click.echo(json.dumps(verdict.to_dict() | {"version": version}))
+    else:
+        _show(verdict, version, str(source) if source else "served")
+    sys.exit(EXIT.get(verdict.verdict, DataError.exit_code))
+
+
+def look(source: Path | None = None) -> tuple[drifting.Verdict, str]:
+    """Return the verdict on what was served, or on a file, and the version in production."""
     bars = settings.load().drift
     folder = live_model()
     if folder is None:
@@ -85,12 +95,7 @@ def drift(source: Path | None, as_json: bool) -> None:
         current, rejected = _count(source, predictor, reference), 0
     else:
         current, rejected = windows.collect(reference, WINDOWS, predictor.version, bars.window_hours)
-    verdict = drifting.judge(reference, current, rejected, bars)
-    if as_json:
-        click.echo(json.dumps(verdict.to_dict() | {"version": predictor.version}))
-    else:
-        _show(verdict, predictor.version, str(source) if source else "served")
-    sys.exit(EXIT.get(verdict.verdict, DataError.exit_code))
+    return drifting.judge(reference, current, rejected, bars), predictor.version
 
 
 def _count(source: Path, predictor: Predictor, reference: Profile) -> Profile:

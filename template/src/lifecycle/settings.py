@@ -51,6 +51,18 @@ class Drift(Section):
     max_rejected: float = Field(0.05, ge=0, le=1)
 
 
+class Retrain(Section):
+    """When to retrain, and how long it may take. A cron line is minute hour day month weekday."""
+
+    schedule: str = "23 4 * * 1"
+    check: str = "*/15 * * * *"
+    cooldown_hours: float = Field(6, ge=0)
+    limit_minutes: float = Field(60, gt=0)
+    lock_hours: float = Field(6, gt=0)
+    retries: int = Field(2, ge=0)
+    retry_seconds: float = Field(60, gt=0)
+
+
 class Settings(BaseSettings):
     """All of params.yaml. Unknown keys are refused: a typing error must not pass as a default."""
 
@@ -66,6 +78,7 @@ class Settings(BaseSettings):
     model: dict[str, Any] = {}
     gate: Gate = Gate()
     drift: Drift = Drift()
+    retrain: Retrain = Retrain()
 
     @field_validator("model")
     @classmethod

@@ -73,7 +73,8 @@ def gitlab(target: str, url: str, token: str, reason: str) -> Call:
 def prefect(target: str, url: str, token: str, reason: str) -> Call:
     """Create a flow run: POST /deployments/{id}/create_flow_run of Prefect 3."""
     headers = {"Authorization": _basic(token) if ":" in token else f"Bearer {token}"} if token else {}
-    body = {"state": {"type": "SCHEDULED", "message": reason}, "tags": ["retrain"]}
+    body: dict[str, Any] = {"state": {"type": "SCHEDULED", "message": reason}, "tags": ["retrain"]}
+    body["parameters"] = {"reason": reason}
     return Call(f"{_needed(url, 'TRIGGER_URL')}/deployments/{target}/create_flow_run", body, headers)
 
 
@@ -117,7 +118,7 @@ AWS: dict[str, Callable[[str, str], Any]] = {"stepfunctions": _stepfunctions, "s
 
 def _needed(value: str, name: str) -> str:
     if not value:
-        raise SettingsError(f"{name} is not set", "make stack PARAMETERS=…, see deploy/lambda/template.yaml")
+        raise SettingsError(f"{name} is not set", "see the table in src/lifecycle/triggers.py")
     return value
 
 

@@ -109,6 +109,14 @@ class Registry(Protocol):
         """
         ...
 
+    def note(self, name: str) -> tuple[str, str]:
+        """Return a short text that is kept beside the versions, and the tag to swap it by; two "" if none."""
+        ...
+
+    def swap_note(self, name: str, text: str, tag: str) -> bool:
+        """Write a note; False if somebody changed it since its tag was read."""
+        ...
+
 
 def open_registry() -> Registry:
     """Open the registry that this project chose."""

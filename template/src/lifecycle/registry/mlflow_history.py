@@ -25,6 +25,7 @@ from .moves import lost
 DESCRIPTION = "Who moved which alias, when and why. Written by lifecycle: do not edit."
 TEXTS = ("action", "alias", "version", "previous", "by", "at", "reason")
 MORE = ("manifest_sha256", "id")
+NOWHERE = "lifecycle:/note"  # of a note: MLflow wants an address, and a server takes none of its own schemes
 KNOWN = "alias."  # a tag on the history's model for each alias that was ever moved
 PAGE = 100
 ATTEMPTS = 8
@@ -47,11 +48,11 @@ def clear_errors(uri: str) -> Iterator[None]:
 
 
 class History:
-    """The moves of one model's aliases; find gives MLflow's entry of a version."""
+    """The moves of one model's aliases, or its notes; find gives MLflow's entry of a version."""
 
-    def __init__(self, client: MlflowClient, name: str, find: Find) -> None:
+    def __init__(self, client: MlflowClient, name: str, find: Find, kind: str = "history") -> None:
         self._client, self._name, self._find = client, name, find
-        self.model = f"{name}.history"
+        self.model = f"{name}.{kind}"
 
     def all(self) -> list[Move]:
         """Return the moves that took effect, the oldest first."""
@@ -102,15 +103,16 @@ class History:
                 yield Move(int(item.version), **texts, base=int(item.tags["base"]), undo=undo)
             token = page.token or ""
 
-    def append(self, move: Move, stored: ModelVersion) -> Move:
-        """Write a move to a version; Conflict when another was first."""
+    def append(self, move: Move, stored: ModelVersion | None) -> Move:
+        """Write a move to a version, or a note; Conflict when another was first."""
         if not move.base:
             with suppress(MlflowException):  # it is there already
                 self._client.create_registered_model(self.model, description=DESCRIPTION)
             self._client.set_registered_model_tag(self.model, KNOWN + move.alias, "")
         tags = {key: getattr(move, key) for key in TEXTS + MORE}
         tags |= {"base": str(move.base), "undo": json.dumps(move.undo)}
-        create_version(self._client, self.model, str(stored.source), tags, stored.run_id)
+        source, run = (str(stored.source), stored.run_id) if stored else (NOWHERE, None)
+        create_version(self._client, self.model, source, tags, run)
         done = self._since(move.alias, move.base)
         # By its id rather than its number: an answer that got lost makes the client write it twice.
         ours = next((item for item in done if item.id == move.id), None)

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import uuid
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -14,7 +15,7 @@ from mlflow.entities.model_registry import ModelVersion
 
 from .. import project
 from ..candidate import Manifest
-from ..errors import RegistryError
+from ..errors import Conflict, RegistryError
 from ..project import fresh_folder
 from .contract import Move, Version
 from .mlflow import database, follow_move
@@ -42,6 +43,7 @@ class MlflowRegistry:
             self._client.search_experiments(max_results=1)  # it makes the tables of a new mlflow.db
         self._versions = Versions(self._client, name, uri)
         self._history = History(self._client, name, self._versions.find)
+        self._notes = History(self._client, name, self._versions.find, "notes")
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -120,3 +122,17 @@ class MlflowRegistry:
     def prune(self, keep: int) -> list[str]:
         with self._writing():
             return prune(self._versions, self._history.heads, keep)
+
+    def note(self, name: str) -> tuple[str, str]:
+        with clear_errors(self._uri):
+            last = self._notes.last(name)
+        return (last.reason, str(last.number)) if last else ("", "")
+
+    def swap_note(self, name: str, text: str, tag: str) -> bool:
+        move = Move(0, "note", name, "", "", "", "", text, base=int(tag or 0), id=uuid.uuid4().hex[:12])
+        try:
+            with self._writing():
+                self._notes.append(move, None)
+        except Conflict:
+            return False
+        return True

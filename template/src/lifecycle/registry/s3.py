@@ -3,6 +3,7 @@
 models/<version>/     see s3_versions.py
 aliases/<alias>.json  the alias's last move, moved by compare-and-swap
 history/              every move, written after its alias; the next one makes good what a kill left out
+notes/                who retrains, by compare-and-swap too
 """
 
 import os
@@ -81,7 +82,6 @@ class S3Registry:
         return {move.alias: move.version for move in self._heads()}
 
     def _heads(self) -> list[Move]:
-        """Return the last move of each alias."""
         names = [key[len("aliases/") : -len(".json")] for key in self._store.list("aliases/")]
         return [move for name in names if (move := self._last(name)[0])]
 
@@ -137,8 +137,14 @@ class S3Registry:
     def prune(self, keep: int) -> list[str]:
         return prune(self._versions, self._heads, keep)
 
+    def note(self, name: str) -> tuple[str, str]:
+        text, tag = self._store.read(f"notes/{name}") or (b"", "")
+        return text.decode(), tag
+
+    def swap_note(self, name: str, text: str, tag: str) -> bool:
+        return self._store.swap(f"notes/{name}", text.encode(), tag)
+
 
 def _entry(move: Move) -> str:
     """Return the key of a move in the history: they sort by time, and an alias's own by number."""
-    at = move.at.translate({ord(sign): None for sign in "-:"})
-    return f"history/{at[:19]}Z-{move.alias}-{move.number:06d}.json"
+    return f"history/{move.at.replace('-', '').replace(':', '')[:19]}Z-{move.alias}-{move.number:06d}.json"

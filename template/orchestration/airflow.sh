@@ -1,0 +1,37 @@
+#!/bin/sh
+# Usage: airflow.sh WORDS...   Airflow in its own environment, its data in artifacts/airflow: airflow.sh dags list
+# PORT (8080) is that of its page. Settings of Airflow's own, AIRFLOW__SECTION__KEY, go first: a shared database, another
+# executor. `make schedule` unpauses the DAGs wherever those settings point.
+set -eu
+root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
+cd "$root"
+if [ -f .env ]; then
+  set -a
+  # shellcheck disable=SC1091 # yours: LIFECYCLE_ALERT_URL and whatever else the steps need
+  . ./.env
+  set +a
+fi
+uv=$(command -v uv || echo "$root/.tools/bin/uv")
+port=${PORT:-8080}
+default() { eval "export $1=\"\${$1:-\$2}\""; }
+
+default AIRFLOW_HOME "$root/artifacts/airflow"
+# Its processes wait for each other's writes; for more than a few DAGs let this be a PostgreSQL.
+default AIRFLOW__DATABASE__SQL_ALCHEMY_CONN "sqlite:///$AIRFLOW_HOME/airflow.db?timeout=60"
+default AIRFLOW__CORE__DAGS_FOLDER "$root/orchestration"
+default AIRFLOW__CORE__LOAD_EXAMPLES False
+default AIRFLOW__CORE__PARALLELISM 2
+default AIRFLOW__API__HOST 127.0.0.1
+default AIRFLOW__API__PORT "$port"
+default AIRFLOW__API__BASE_URL "http://127.0.0.1:$port"
+default AIRFLOW__API__WORKERS 1
+default AIRFLOW__CORE__EXECUTION_API_SERVER_URL "http://127.0.0.1:$port/execution/"
+# Ports that it opens for its logs; those of a second Airflow on this host must be others.
+default AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT "$((port + 1))"
+default AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT "$((port + 2))"
+# Nothing is reported to anybody.
+default AIRFLOW__USAGE_DATA_COLLECTION__ENABLED False
+default DO_NOT_TRACK 1
+
+mkdir -p "$AIRFLOW_HOME"
+exec "$uv" tool run --from 'apache-airflow==3.3.2' airflow "$@"

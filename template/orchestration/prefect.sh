@@ -1,0 +1,70 @@
+#!/bin/sh
+# Usage: prefect.sh start | stop | WORDS...   Prefect in its own environment: prefect.sh prefect version
+# start: a server on 127.0.0.1:4200, unless PREFECT_API_URL names one, and both flows on their schedules.
+set -eu
+root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
+cd "$root"
+if [ -f .env ]; then
+  set -a
+  # shellcheck disable=SC1091 # yours: LIFECYCLE_ALERT_URL and whatever else the steps need
+  . ./.env
+  set +a
+fi
+export DO_NOT_TRACK=1 PREFECT_SERVER_ANALYTICS_ENABLED=false PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS=180
+uv=$(command -v uv || echo "$root/.tools/bin/uv")
+port=${PORT:-4200}
+pid="$root/artifacts/prefect.pid"
+
+# Newer FastAPI and SQLAlchemy install with this Prefect, and then its server fires no schedule.
+in_its_environment() {
+  exec "$uv" tool run --from 'prefect==3.8.8' --with 'fastapi<0.151' --with 'sqlalchemy<2.1' "$@"
+}
+
+answers() {
+  python3 -c "import urllib.request as u; u.urlopen('$PREFECT_API_URL/health', timeout=5)" 2>/dev/null
+}
+
+stop() {
+  if [ -f "$pid" ] && kill "$(cat "$pid")" 2>/dev/null; then
+    while kill -0 "$(cat "$pid")" 2>/dev/null; do sleep 0.2; done
+  fi
+  rm -f "$pid"
+}
+
+case ${1:-} in
+  start)
+    mkdir -p artifacts
+    stop
+    if [ -z "${PREFECT_API_URL:-}" ]; then
+      export PREFECT_API_URL="http://127.0.0.1:$port/api"
+      if ! answers; then
+        "$0" prefect server start --background --host 127.0.0.1 --port "$port"
+        waited=0
+        until answers; do
+          waited=$((waited + 1))
+          if [ "$waited" -gt 90 ]; then
+            echo "Prefect's server does not answer on port $port: is the port taken? PORT=4201" >&2
+            exit 1
+          fi
+          sleep 1
+        done
+      fi
+    fi
+    # The process of `uv tool run` passes a signal on to the one that serves.
+    nohup "$0" python orchestration/flow.py >artifacts/prefect.log 2>&1 &
+    echo $! >"$pid"
+    echo "scheduled; what will run, and when: ${PREFECT_API_URL%/api}, log: artifacts/prefect.log"
+    ;;
+  stop)
+    stop
+    if [ -z "${PREFECT_API_URL:-}" ]; then "$0" prefect server stop || echo "no server runs here"; fi
+    echo "unscheduled"
+    ;;
+  '')
+    sed -n '2p' "$0" >&2
+    exit 64
+    ;;
+  *)
+    in_its_environment "$@"
+    ;;
+esac
