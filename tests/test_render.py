@@ -67,16 +67,15 @@ def test_questions_are_the_interface() -> None:
         assert "default" in QUESTIONS[name], f"--defaults would fail for {name}"
 
 
-def test_at_most_seventy_files(rendered: Path) -> None:
-    """The bucket's policies, one a role, and a cluster's manifests are an administrator's and come on top; and so
-    do, within five, the files of an orchestrator that is not the default."""
-    on_top = {rendered / "deploy/s3", rendered / "deploy/kubernetes"}
+def test_few_files(rendered: Path) -> None:
+    """What a user opens is outside src/lifecycle: at most 45 files. The bucket's policies, one a role,
+    and a cluster's manifests are an administrator's and come on top."""
+    ours = rendered / "src/lifecycle"
+    on_top = {rendered / "deploy/s3", rendered / "deploy/kubernetes", ours}
     counted = [path for path in files(rendered) if not on_top & set(path.parents)]
-    if set(files(rendered / "orchestration")) - {rendered / "orchestration/cron.sh"}:
-        more = [path for path in counted if path.parent.name == "orchestration" or path.name == "triggers.py"]
-        assert len(more) <= 5, more
-        counted = [path for path in counted if path not in more]
-    assert len(counted) <= 70, "\n".join(map(str, counted))
+    assert len(counted) <= 45, "\n".join(map(str, counted))
+    modules = [path for path in files(rendered) if ours in path.parents]
+    assert len(modules) <= 50, "\n".join(map(str, modules))
     kubernetes = [path for path in files(rendered) if rendered / "deploy/kubernetes" in path.parents]
     assert len(kubernetes) <= 19, "\n".join(map(str, kubernetes))
 

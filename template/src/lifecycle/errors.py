@@ -115,6 +115,8 @@ def failed(text: str, next_step: str = "") -> None:
 
 def alert(text: str) -> None:
     """Say it on stderr and to LIFECYCLE_ALERT_URL as {"text": …}; a dead channel stops nothing."""
+    import click
+
     from .project import NAME
 
     click.echo(f"alert: {text}", err=True)

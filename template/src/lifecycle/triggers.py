@@ -20,6 +20,7 @@ import urllib.request
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
 from .errors import LifecycleError, SettingsError
@@ -92,19 +93,20 @@ def _basic(token: str) -> str:
     return f"Basic {base64.b64encode(token.encode()).decode()}"
 
 
-def _stepfunctions(target: str, reason: str) -> Any:
-    import boto3
+def _aws(service: str) -> Any:
+    try:
+        return import_module("boto3").client(service)  # there in AWS, and with a registry in S3
+    except ModuleNotFoundError as error:
+        raise SettingsError("TRIGGER needs boto3, which is not installed", "uv add boto3") from error
 
-    client: Any = boto3.client("stepfunctions")
-    return client.start_execution(stateMachineArn=target, input=json.dumps({"reason": reason}))
+
+def _stepfunctions(target: str, reason: str) -> Any:
+    return _aws("stepfunctions").start_execution(stateMachineArn=target, input=json.dumps({"reason": reason}))
 
 
 def _sagemaker(target: str, reason: str) -> Any:
-    import boto3
-
-    client: Any = boto3.client("sagemaker")
     about = {"PipelineExecutionDescription": reason[:3000], "ClientRequestToken": uuid.uuid4().hex}
-    return client.start_pipeline_execution(PipelineName=target, **about)
+    return _aws("sagemaker").start_pipeline_execution(PipelineName=target, **about)
 
 
 HTTP: dict[str, Callable[[str, str, str, str], Call]] = {
