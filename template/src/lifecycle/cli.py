@@ -39,6 +39,7 @@ COMMANDS = {  # name: the module that holds it, imported only when it is called
     "end": "retraining",
     "due": "listen",
     "listen": "listen",
+    "update": "update",
 }
 
 ANSWERS = Path(".copier-answers.yml")
