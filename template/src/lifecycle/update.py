@@ -1,8 +1,8 @@
 """Pull what is new in the template, on a branch; say what a person must look at: docs/runbooks/update.md."""
 
 import os
+import shlex
 import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,7 +31,9 @@ def update(answers: tuple[str, ...], to: str | None) -> None:
     uv = os.environ.get("UV", "uv")
     home = _git("symbolic-ref", "--quiet", "--short", "HEAD").strip()
     branch = f"update-{datetime.now(UTC):%Y%m%d-%H%M%S}"
-    back = f"git add -A && git reset --hard --quiet && git switch {home} && git branch -D {branch}"
+    back = (
+        f"git add -A && git reset --hard --quiet && git switch {shlex.quote(home)} && git branch -D {branch}"
+    )
     _git("switch", "--quiet", "--create", branch)
     try:
         ref = to or (CURRENT if answers else None)
@@ -46,6 +48,11 @@ def update(answers: tuple[str, ...], to: str | None) -> None:
         errors.done("there is nothing new")
         return
     _tell(kept, branch, lost)
+    _judge(home, branch, back)
+
+
+def _judge(home: str, branch: str, back: str) -> None:
+    """Name the conflicts; without any, run the checks."""
     conflicts = _names("--diff-filter=U")
     for name in conflicts:
         places = Path(name).read_text(encoding="utf-8").count("<<<<<<< before updating")
@@ -53,9 +60,8 @@ def update(answers: tuple[str, ...], to: str | None) -> None:
     failed = not conflicts and subprocess.run(["make", "setup", "check"], check=False).returncode
     click.echo(f"to look at it:  git diff\nto go back:     {back}")
     if conflicts:
-        raise LifecycleError(
-            f"{len(conflicts)} files are in conflict", "mend them, git add them, then: make setup check"
-        )
+        told = f"files in conflict: {len(conflicts)}"
+        raise LifecycleError(told, "mend them, git add them, then: make setup check")
     if failed:
         raise LifecycleError(
             "make check fails after the update", f"mend it on the branch {branch}, or go back"
@@ -143,7 +149,3 @@ def _names(*words: str) -> list[str]:
 
 def _git(*words: str) -> str:
     return subprocess.run(["git", *words], check=True, capture_output=True, text=True).stdout
-
-
-if __name__ == "__main__":
-    sys.exit(update())
