@@ -56,10 +56,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduler:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run what is fast first, so that a failure shows early; skip the parts that the user says to skip."""
+    marks = {item: {mark.name for mark in item.iter_markers()} for item in items}
     for item in items:
-        for part in PARTS & set(os.environ.get("LEAN_MLOPS_SKIP", "").split(",")) & set(item.keywords):
+        for part in PARTS & set(os.environ.get("LEAN_MLOPS_SKIP", "").split(",")) & marks[item]:
             item.add_marker(pytest.mark.skip(reason=f"LEAN_MLOPS_SKIP names {part}"))
-    items.sort(key=lambda item: 1 if "docker" in item.keywords else 2 * ("slow" in item.keywords))
+    items.sort(key=lambda item: 1 if "docker" in marks[item] else 2 * ("slow" in marks[item]))
 
 
 @pytest.fixture(scope="session")

@@ -332,6 +332,9 @@ def test_cron_runs_the_steps_of_dvc_in_their_order(project: Project) -> None:
     )
     ran = [line.split("'")[1] for line in done.stdout.splitlines() if line.startswith("Running stage")]
     assert ran == STEPS, "what cron runs"
+    jobs = (ROOT / "template/deploy/kubernetes/jobs/jobs.yaml.jinja").read_text()
+    loops = [line.split() for line in jobs.splitlines() if "for step in" in line]
+    assert loops == [["for", "step", "in", *STEPS[:-1], f"{STEPS[-1]};", "do"]] * 2, "and the CronJobs"
 
 
 @pytest.fixture(scope="module")
@@ -471,6 +474,33 @@ def test_prefect_watch_starts_a_retraining_on_new_data(on_prefect: Prefect) -> N
     assert on_prefect.state(run["id"]) == "Completed"
 
 
+def test_prefect_a_worker_runs_the_flows_on_a_work_pool(on_prefect: Prefect, heard: Heard) -> None:
+    """Last of Prefect's: the deployments are the pool's from now on."""
+    heard.take()
+    with on_prefect.worker("process"):
+        pools = {on_prefect.deployment(name)["work_pool_name"] for name in ("retrain", "watch")}
+        assert pools == {"retrain"}
+        assert on_prefect.state(on_prefect.start()) == "Completed"
+    assert heard.take() == ([], ["/start", ""])
+
+
+@pytest.mark.parametrize("kind", ["docker", "kubernetes"])
+def test_prefect_takes_the_deployments_for_other_pools(kind: str, on_prefect: Prefect) -> None:
+    """No worker of theirs runs here: the server has parsed them, and has a job's template for them."""
+    on_prefect.run("prefect", "--no-prompt", "work-pool", "delete", "retrain", POOL=kind)
+    on_prefect.run("prefect", "--no-prompt", "work-pool", "create", "retrain", "--type", kind, POOL=kind)
+    file = ["--prefect-file", "orchestration/prefect.yaml"]
+    on_prefect.run("prefect", "--no-prompt", "deploy", "--all", *file, POOL=kind)
+    assert {on_prefect.deployment(name)["work_pool_name"] for name in ("retrain", "watch")} == {"retrain"}
+    pool = call(f"{on_prefect.api}/work_pools/retrain")
+    assert pool["type"] == kind and "image" in pool["base_job_template"]["variables"]["properties"]
+
+
+def test_prefect_a_worker_needs_a_server(on_prefect: Prefect) -> None:
+    done = on_prefect.run("worker", ok=False, PREFECT_API_URL="")
+    assert done.returncode == 7 and "next: PREFECT_API_URL=" in done.stderr
+
+
 @pytest.fixture(scope="module")
 def on_airflow(
     retrained: Project, heard: Heard, tmp_path_factory: pytest.TempPathFactory
@@ -575,3 +605,38 @@ def test_airflow_watch_starts_a_retraining_on_new_data(on_airflow: Airflow) -> N
     assert runs[0]["conf"]["reason"].startswith("new data: src/churn/data.py")
     assert on_airflow.state(runs[0]["dag_run_id"]) == "success"
     assert on_airflow.tasks(runs[0]["dag_run_id"])["register"][0] == "success"
+
+
+POD = """
+apiVersion: v1
+kind: Pod
+metadata: {name: retrain}
+spec:
+  containers:
+    - {name: base, image: "apache/airflow:3.3.2", volumeMounts: [{name: project, mountPath: /srv/churn}]}
+  volumes:
+    - {name: project, persistentVolumeClaim: {claimName: churn}}
+"""
+
+
+@pytest.mark.parametrize("executor", ["KubernetesExecutor", "CeleryExecutor"])
+def test_airflow_parses_the_dags_for_other_executors(
+    executor: str, on_airflow: Airflow, tmp_path: Path
+) -> None:
+    """With its provider installed, and a database of its own; for Kubernetes a pod for each task."""
+    (tmp_path / "pod.yaml").write_text(POD)
+    home = {"AIRFLOW_HOME": str(tmp_path), "AIRFLOW__CORE__EXECUTOR": executor}
+    home["AIRFLOW__KUBERNETES_EXECUTOR__POD_TEMPLATE_FILE"] = str(tmp_path / "pod.yaml")
+    on_airflow.run("db", "migrate", **home)
+    said = on_airflow.run("dags", "list-import-errors", "--local", "-o", "json", **home)
+    assert said.splitlines()[-1] == "[]", said
+    if executor == "CeleryExecutor":
+        assert "worker" in on_airflow.run("celery", "--help", **home)
+        return
+    on_airflow.run("dags", "reserialize", **home)
+    words = ["kubernetes", "generate-dag-yaml", "churn-retrain", "-l", "2026-01-05", "-o", str(tmp_path)]
+    on_airflow.run(*words, **home)
+    pods = [yaml.safe_load(file.read_text()) for file in tmp_path.glob("airflow_yaml_output/*.yml")]
+    tasks = {pod["metadata"]["annotations"]["task_id"] for pod in pods}
+    assert tasks == {"changed", "begin", *STEPS, "end"}
+    assert {pod["spec"]["containers"][0]["volumeMounts"][0]["mountPath"] for pod in pods} == {"/srv/churn"}

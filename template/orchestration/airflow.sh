@@ -34,4 +34,10 @@ default AIRFLOW__USAGE_DATA_COLLECTION__ENABLED False
 default DO_NOT_TRACK 1
 
 mkdir -p "$AIRFLOW_HOME"
-exec "$uv" tool run --from 'apache-airflow==3.3.2' airflow "$@"
+case ${AIRFLOW__CORE__EXECUTOR:-} in
+  Kubernetes*) with='--with apache-airflow-providers-cncf-kubernetes' ;;
+  Celery*) with='--with apache-airflow-providers-celery' ;;
+  *) with='' ;;
+esac
+# shellcheck disable=SC2086 # none, or two words
+exec "$uv" tool run --from 'apache-airflow==3.3.2' $with airflow "$@"

@@ -6,8 +6,8 @@ Other DAGs follow the assets: schedule=[Asset("churn-model")], or "churn-data", 
 
 Kubernetes or Celery executor: every worker needs this folder with its .venv at the same path (a shared
 volume), because the steps hand files over in artifacts/. Set AIRFLOW__CORE__EXECUTOR to KubernetesExecutor or
-CeleryExecutor, and install its provider; for Kubernetes, AIRFLOW__KUBERNETES_EXECUTOR__POD_TEMPLATE_FILE is a
-pod that mounts the volume.
+CeleryExecutor, whose provider airflow.sh brings; for Kubernetes, a pod that mounts the volume is what
+AIRFLOW__KUBERNETES_EXECUTOR__POD_TEMPLATE_FILE names.
 """
 
 import os

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Usage: prefect.sh start | stop | WORDS...   Prefect in its own environment: prefect.sh prefect version
+# Usage: prefect.sh start | stop | worker | WORDS...   Prefect in its own environment: prefect.sh prefect version
 # start: a server on 127.0.0.1:4200, unless PREFECT_API_URL names one, and both flows on their schedules.
+# worker: both flows on the work pool `retrain` of PREFECT_API_URL, made if it is not there: POOL=process, docker, kubernetes.
 set -eu
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 cd "$root"
@@ -17,7 +18,12 @@ pid="$root/artifacts/prefect.pid"
 
 # Newer FastAPI and SQLAlchemy install with this Prefect, and then its server fires no schedule.
 in_its_environment() {
-  exec "$uv" tool run --from 'prefect==3.8.8' --with 'fastapi<0.151' --with 'sqlalchemy<2.1' "$@"
+  case ${POOL:-process} in
+    process) with='' ;;
+    *) with="--with prefect-$POOL" ;;
+  esac
+  # shellcheck disable=SC2086 # none, or two words
+  exec "$uv" tool run --from 'prefect==3.8.8' --with 'fastapi<0.151' --with 'sqlalchemy<2.1' $with "$@"
 }
 
 answers() {
@@ -59,6 +65,17 @@ case ${1:-} in
     stop
     if [ -z "${PREFECT_API_URL:-}" ]; then "$0" prefect server stop || echo "no server runs here"; fi
     echo "unscheduled"
+    ;;
+  worker)
+    if [ -z "${PREFECT_API_URL:-}" ]; then
+      echo "PREFECT_API_URL is not set: a pool is on a server that others reach too" >&2
+      echo "next: PREFECT_API_URL=http://127.0.0.1:4200/api make worker" >&2
+      exit 7
+    fi
+    "$0" prefect work-pool inspect retrain >/dev/null 2>&1 ||
+      "$0" prefect --no-prompt work-pool create retrain --type "${POOL:-process}"
+    "$0" prefect --no-prompt deploy --all --prefect-file orchestration/prefect.yaml
+    in_its_environment prefect worker start --pool retrain --type "${POOL:-process}"
     ;;
   '')
     sed -n '2p' "$0" >&2

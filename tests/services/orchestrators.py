@@ -33,10 +33,37 @@ class Prefect:
 
     project: Project
     api: str
+    env: dict[str, str]
+
+    def run(self, *words: str, ok: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
+        """Run the project's script against this server."""
+        command = [str(self.project.path / "orchestration/prefect.sh"), *words]
+        env = self.env | {"PREFECT_API_URL": self.api} | env
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+        assert not ok or done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    @contextlib.contextmanager
+    def worker(self, kind: str) -> Iterator[None]:
+        """Let a worker take runs from the pool."""
+        pool = f"{self.api}/work_pools/retrain"
+        env = self.env | {"PREFECT_API_URL": self.api, "POOL": kind, "PREFECT_WORKER_QUERY_SECONDS": "1"}
+        words = [str(self.project.path / "orchestration/prefect.sh"), "worker"]
+        with (self.project.path / "worker.log").open("wb") as log:
+            running = subprocess.Popen(words, env=env, stdout=log, stderr=log)
+        try:
+            until(lambda: (reached(pool) or {}).get("status") == "READY", "the worker")
+            yield
+        finally:
+            running.terminate()
+            running.wait(60)
+
+    def deployment(self, name: str) -> Any:
+        return call(f"{self.api}/deployments/name/{name}/{name}")
 
     def start(self, name: str = "retrain", **parameters: str) -> str:
         """Create a run, as its page does, and return its id."""
-        deployment = call(f"{self.api}/deployments/name/{name}/{name}")["id"]
+        deployment = self.deployment(name)["id"]
         body = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
         return call(f"{self.api}/deployments/{deployment}/create_flow_run", body)["id"]
 
@@ -71,7 +98,7 @@ def prefect(project: Project, env: dict[str, str], port: int) -> Iterator[Prefec
     quick = {"PREFECT_RUNNER_POLL_FREQUENCY": "1", "PREFECT_HOME": str(project.path / "artifacts/prefect")}
     env = env | quick | {"PORT": str(port)}
     subprocess.run([script, "start"], env=env, check=True, stdout=subprocess.DEVNULL)
-    server = Prefect(project, f"http://127.0.0.1:{port}/api")
+    server = Prefect(project, f"http://127.0.0.1:{port}/api", env)
     try:
         until(lambda: reached(f"{server.api}/deployments/name/watch/watch"), "the flows")
         yield server
@@ -85,12 +112,24 @@ class Airflow:
 
     project: Project
     url: str
+    env: dict[str, str]
+
+    def run(self, *words: str, **env: str) -> str:
+        """Run the project's script, and return what it prints."""
+        command = [str(self.project.path / "orchestration/airflow.sh"), *words]
+        done = subprocess.run(command, env=self.env | env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
 
     def call(self, path: str, body: object = None) -> Any:
         token = call(f"{self.url}/auth/token")[
             "access_token"
         ]  # everybody is an admin here, and tokens expire
         return call(f"{self.url}/api/v2/dags/{path}".rstrip("/"), body, Authorization=f"Bearer {token}")
+
+    def states(self, dag: str = "churn-retrain") -> list[str]:
+        """Return the states of all runs."""
+        return [run["state"] for run in self.call(f"{dag}/dagRuns")["dag_runs"]]
 
     def start(self, dag: str = "churn-retrain", **conf: str) -> str:
         """Trigger a run, as its page does, and return its id."""
@@ -127,13 +166,15 @@ def airflow(project: Project, env: dict[str, str], port: int) -> Iterator[Airflo
     with (project.path / "airflow.log").open("wb") as log:
         words = [script, "standalone"]
         running = subprocess.Popen(words, env=env, stdout=log, stderr=log, start_new_session=True)
-    server = Airflow(project, f"http://127.0.0.1:{port}")
+    server = Airflow(project, f"http://127.0.0.1:{port}", env)
     try:
         until(lambda: reached(f"{server.url}/api/v2/monitor/health"), "Airflow")
         until(lambda: len(server.call("")["dags"]) == 2, "the DAGs")
         for dag in ("churn-retrain", "churn-watch"):
             words = [script, "dags", "unpause", "--yes", dag]
             subprocess.run(words, env=env, check=True, capture_output=True)
+        # The last time that the schedule names is made up for at once.
+        until(lambda: set(server.states()) == {"success"}, "the scheduled run")
         yield server
     finally:
         running.terminate()
