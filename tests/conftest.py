@@ -77,12 +77,13 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def render(template: Path, to: Path, **answers: Any) -> Path:
+def render(template: Path, to: Path, vcs_ref: str | None = None, **answers: Any) -> Path:
     """Copy the template in this process, without trust, into a repository of its own."""
     answers = {"project_name": "churn"} | answers
+    options = {"vcs_ref": vcs_ref, "defaults": True, "quiet": True, "unsafe": False}
     with warnings.catch_warnings():
         warnings.simplefilter("error", copier.errors.DirtyLocalWarning)
-        copier.run_copy(str(template), to, data=answers, defaults=True, quiet=True, unsafe=False)
+        copier.run_copy(str(template), to, data=answers, **options)
     git(to, "init", "-q")
     git(to, "add", "-A")
     git(to, "commit", "-qm", "Start")

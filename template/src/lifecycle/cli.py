@@ -11,7 +11,7 @@ import yaml
 
 from . import errors
 from .errors import USAGE, LifecycleError
-from .project import fresh_folder
+from .project import fresh_folder, hook
 
 STEPS = {
     "ingest": "Read the data by your data.py into one Parquet file.",
@@ -39,6 +39,7 @@ COMMANDS = {  # name: the module that holds it, imported only when it is called
     "end": "retraining",
     "due": "listen",
     "listen": "listen",
+    "update": "update",
 }
 
 ANSWERS = Path(".copier-answers.yml")
@@ -101,7 +102,9 @@ def main(commands: click.Command = app) -> None:
 
 def _step(name: str) -> None:
     start = time.perf_counter()
+    hook("before_step", name)
     result = import_module(f".steps.{name}", __package__).run()
+    hook("after_step", name)
     seconds = time.perf_counter() - start
     errors.done(f"{name:9} {result}", f"  {seconds:.1f} s")
 

@@ -8,7 +8,7 @@ import click
 from . import errors
 from .candidate import Manifest
 from .errors import LifecycleError
-from .project import METRICS
+from .project import METRICS, hook
 from .registry.contract import PRODUCTION, STAGING, Move, open_registry
 from .steps.register import whoami
 
@@ -48,9 +48,10 @@ def rollback(to: str | None, why: str, by: str | None, as_json: bool) -> None:
 def _tell(move: Move, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(move.to_dict()))
-        return
-    errors.done(f"{move.alias} is {move.version}, before it was {move.previous or 'nothing'}")
-    click.echo(f"  {move.action} by {move.by} at {move.at}: {move.reason or 'no reason given'}")
+    else:
+        errors.done(f"{move.alias} is {move.version}, before it was {move.previous or 'nothing'}")
+        click.echo(f"  {move.action} by {move.by} at {move.at}: {move.reason or 'no reason given'}")
+    hook("on_move", move)
 
 
 @click.command()
