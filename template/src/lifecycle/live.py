@@ -124,7 +124,7 @@ def _show(verdict: drifting.Verdict, version: str, source: str) -> None:
             f"{item.p_value:.1e}",
             f"{item.missing:.1%}",
             f"{item.missing_before:.1%}",
-            "drifted" if item.drifted else "",
+            item.fault or ("drifted" if item.drifted else "") + ("" if item.matters else " (matters little)"),
         )
         for item in verdict.features
     ]

@@ -57,7 +57,7 @@ class Recorder:
             return
         name = f"{datetime.now(UTC):{STAMP}}-{os.getpid()}-{uuid.uuid4().hex[:8]}.json"
         try:
-            self.write(name, json.dumps({**window.to_dict(), "rejected": rejected}, allow_nan=False))
+            self.write(name, json.dumps({**window.counts_only(), "rejected": rejected}, allow_nan=False))
         except BaseException:
             with self._lock:
                 self._window.merge(window)
@@ -89,6 +89,6 @@ def collect(reference: Profile, folder: Path, version: str, hours: float) -> tup
         written = datetime.strptime(path.name.split("-")[0], STAMP).replace(tzinfo=UTC)
         if written >= oldest:
             data = json.loads(path.read_text(encoding="utf-8"))
-            total.merge(Profile.from_dict(data))
+            total.add_counts(data)
             rejected += data["rejected"]
     return total, rejected
