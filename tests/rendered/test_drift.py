@@ -1,6 +1,7 @@
 """The verdict: silent on the same data, loud on moved data, and honest about too few rows."""
 
 import json
+import re
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from scipy import stats
 
 from lifecycle.columns import Arrays, Column, Schema
-from lifecycle.monitoring import drift
+from lifecycle.monitoring import drift, report
 from lifecycle.monitoring.importance import importances
 from lifecycle.monitoring.profile import Profile
 from lifecycle.monitoring.windows import Recorder, collect
@@ -185,6 +186,19 @@ def test_a_shift_of_half_a_sigma_in_one_of_200_features_is_found() -> None:
         now = profile_of(world(random, 1_000, 200, shift=0.5), 1_000)
         found += [f.name for f in drift.compare(before, now, Drift()) if f.drifted] == ["f0"]
     assert found >= 98
+
+
+def test_the_page_plots_what_moved_and_needs_nothing_else() -> None:
+    current = REFERENCE.empty()
+    current.add(*draw(1_000, share=0.9))
+    found = drift.judge(REFERENCE, current, 3, Drift())
+    page = report.page(found, REFERENCE, current, "v1", "<served>")
+    assert re.findall("<h2>(.*?)</h2>", page) == ["c", "All features"]
+    assert (
+        page.count("<svg") == 1 and "<td>x</td>" in page and "&lt;served&gt;: 1,000 rows, 3 refused" in page
+    )
+    assert re.findall(r"<title>([ab]: .*?)</title>", page)[0].startswith("a: 50")
+    assert not re.search(r"<script|<link|src=|href=|url\(|@import", page)
 
 
 def test_windows_of_several_servers_add_up(tmp_path: Path) -> None:

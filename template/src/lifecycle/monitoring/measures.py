@@ -19,7 +19,8 @@ def measure(before: Feature, now: Feature) -> tuple[float, float, float]:
         ks = float(np.max(np.abs(np.cumsum(old) / old.sum() - np.cumsum(new) / new.sum())))
         # Kolmogorov's limit; counts in bins make it slightly conservative.
         pooled = old.sum() * new.sum() / (old.sum() + new.sum())
-        return psi(*_coarse(old, new)), ks, float(special.kolmogorov(ks * np.sqrt(pooled)))
+        joined = [np.bincount(groups(old), counts, PSI_BINS) for counts in (old, new)]
+        return psi(joined[0], joined[1]), ks, float(special.kolmogorov(ks * np.sqrt(pooled)))
     ks = float(np.abs(old / old.sum() - new / new.sum()).sum() / 2)
     old, new = _joined(old, new)
     return psi(old, new), ks, _homogeneity(old, new)
@@ -42,12 +43,10 @@ def _homogeneity(old: np.ndarray, new: np.ndarray) -> float:
     return float(special.chdtrc(len(total) - 1, statistic)) if len(total) > 1 else 1.0
 
 
-def _coarse(old: np.ndarray, new: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Join quantile bins into about ten of equal weight in training."""
+def groups(old: np.ndarray) -> np.ndarray:
+    """Return for each quantile bin which of about ten groups of equal weight in training it belongs to."""
     middle = np.cumsum(old) - old / 2
-    group = np.minimum(middle * PSI_BINS / max(old.sum(), 1), PSI_BINS - 1).astype(int)
-    joined = [np.bincount(group, counts, PSI_BINS) for counts in (old, new)]
-    return joined[0], joined[1]
+    return np.minimum(middle * PSI_BINS / max(old.sum(), 1), PSI_BINS - 1).astype(int)
 
 
 def psi(old: np.ndarray, new: np.ndarray) -> float:
