@@ -7,21 +7,18 @@ import sys
 from pathlib import Path
 
 import click
-from pyarrow import ArrowInvalid
-from pyarrow.parquet import ParquetFile
 
 from . import columns, errors, project, settings
 from .client import ask, ask_file, example
 from .errors import DRIFT, INSUFFICIENT_DATA, DataError, LifecycleError
 from .monitoring import drift as drifting
-from .monitoring import report, windows
+from .monitoring import files, report, windows
+from .monitoring.compaction import compact
 from .monitoring.profile import Profile
 from .project import SERVED, WINDOWS, write_text
 from .registry.contract import PRODUCTION, live_model, open_registry
 from .serving.predictor import Predictor
-from .steps.validate import check
 
-BATCH_ROWS = 50_000
 EXIT = {"no drift": 0, "drift": DRIFT, "insufficient data": INSUFFICIENT_DATA}
 COLOUR = {"no drift": "green", "insufficient data": "yellow"}
 NOTHING_LIVE = "no version is in production", "approve one: make promote"
@@ -103,26 +100,11 @@ def examine(source: Path | None = None) -> tuple[drifting.Verdict, str, Profile,
         raise LifecycleError(*NOTHING_LIVE)
     predictor, reference = Predictor(folder), Profile.read(folder)
     if source:
-        current, rejected = _count(source, predictor, reference), 0
+        current, rejected = files.count(source, predictor, reference, project.load("schema")), 0
     else:
+        compact(WINDOWS / predictor.version)
         current, rejected = windows.collect(reference, WINDOWS, predictor.version, bars.window_hours)
     return drifting.judge(reference, current, rejected, bars), predictor.version, reference, current
-
-
-def _count(source: Path, predictor: Predictor, reference: Profile) -> Profile:
-    """Count a Parquet file's rows as the server does, in a stream: memory does not grow with the file."""
-    schema = project.load("schema")
-    declared = schema.SCHEMA.select_columns([column.name for column in predictor.schema.columns])
-    counted = reference.empty()
-    try:
-        with ParquetFile(source) as parquet:
-            for batch in parquet.iter_batches(BATCH_ROWS):
-                valid = check(batch.to_pandas(), declared, schema.MAX_NULL_RATE)
-                arrays = columns.from_frame(valid, predictor.schema.columns)
-                counted.add(arrays, predictor.predict_arrays(arrays))
-    except (OSError, ArrowInvalid) as error:
-        raise DataError(f"{source} cannot be read as Parquet: {error}") from error
-    return counted
 
 
 def _show(verdict: drifting.Verdict, version: str, source: str) -> None:

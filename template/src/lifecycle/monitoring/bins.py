@@ -2,6 +2,7 @@
 
 from bisect import bisect_left
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,8 @@ def places(feature: Feature) -> dict[str, int] | None:
 def add(feature: Feature, values: np.ndarray, index: dict[str, int] | None) -> None:
     """Count a column's values; index: what places() gives."""
     if index is not None:
-        _add_names(feature, values.tolist(), index)
+        names = values.tolist()
+        add_names(feature, [(names[0], 1)] if len(names) == 1 else Counter(names).items(), index)
     elif len(values) <= FEW:
         _add_few(feature, values.tolist())
     else:
@@ -57,10 +59,11 @@ def add(feature: Feature, values: np.ndarray, index: dict[str, int] | None) -> N
             _add_many(feature, values[start : start + CHUNK])
 
 
-def _add_names(feature: Feature, values: list[Any], index: dict[str, int]) -> None:
+def add_names(feature: Feature, pairs: Iterable[tuple[Any, int]], index: dict[str, int]) -> None:
+    """Count names by how often each is there; None is missing."""
     counts, other = feature["counts"], len(index) - 1
-    for value, times in [(values[0], 1)] if len(values) == 1 else Counter(values).items():
-        if value == MISSING:
+    for value, times in pairs:
+        if value is None or value == MISSING:
             feature["missing"] += times
         else:
             counts[index.get(str(value), other)] += times

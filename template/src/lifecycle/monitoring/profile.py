@@ -5,6 +5,7 @@ windows of several processes, days or hosts are one window.
 """
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +64,16 @@ class Profile:
         for name, values in columns.items():
             if values.dtype.kind != "M":
                 bins.add(self.features[name], values, self._places[name])
+        self.add_predictions(predictions)
+
+    def add_predictions(self, predictions: np.ndarray) -> None:
+        """Count predictions alone."""
         predicted = _predicted(predictions, self._names)
         bins.add(self.features[PREDICTION], predicted, self._places[PREDICTION])
+
+    def add_names(self, name: str, pairs: Iterable[tuple[Any, int]]) -> None:
+        """Count a category by pairs of a value (None: missing) and how often it is there."""
+        bins.add_names(self.features[name], pairs, self._places[name] or {})
 
     def add_counts(self, data: dict[str, Any]) -> None:
         """Add what counts_only gave, of another process or time; ValueError if it has other bins."""
