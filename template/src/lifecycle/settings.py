@@ -41,7 +41,12 @@ class Gate(Section):
 
 
 class Drift(Section):
-    """A feature drifts when an effect (psi or ks) and a corrected p-value are both over their bars."""
+    """A feature drifts when an effect (psi or ks) and a corrected p-value are both over their bars.
+
+    max_rejected: share of rows that broke the schema; max_missing, max_new, max_outside: by how much the
+    share of missing values, of unknown categories and of numbers far outside training's range may rise.
+    min_importance: of the most important feature; below it drift is reported, but makes no verdict.
+    """
 
     min_rows: int = Field(500, ge=1)
     window_hours: float = Field(168, gt=0)
@@ -49,6 +54,10 @@ class Drift(Section):
     ks: float = Field(0.1, gt=0, le=1)
     p_value: float = Field(0.01, gt=0, lt=1)
     max_rejected: float = Field(0.05, ge=0, le=1)
+    max_missing: float = Field(0.1, ge=0, le=1)
+    max_new: float = Field(0.05, ge=0, le=1)
+    max_outside: float = Field(0.05, ge=0, le=1)
+    min_importance: float = Field(0.01, ge=0, le=1)
 
 
 class Retrain(Section):
