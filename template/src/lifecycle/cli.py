@@ -37,7 +37,8 @@ COMMANDS = {  # name: the module that holds it, imported only when it is called
     "begin": "retraining",
     "step": "retraining",
     "end": "retraining",
-    "due": "listen",
+    "due": "due",
+    "decisions": "due",
     "listen": "listen",
     "update": "update",
 }

@@ -4,16 +4,13 @@ import json
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import YamlConfigSettingsSource as YamlSource
 
 from .errors import SettingsError
 from .project import PARAMS
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from .sections import Policy, Section
 
 
 class Split(Section):
@@ -88,6 +85,7 @@ class Settings(BaseSettings):
     gate: Gate = Gate()
     drift: Drift = Drift()
     retrain: Retrain = Retrain()
+    policy: Policy = Policy()
 
     @field_validator("model")
     @classmethod
