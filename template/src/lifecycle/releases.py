@@ -7,8 +7,7 @@ import click
 
 from . import errors
 from .candidate import Manifest
-from .errors import LifecycleError
-from .project import METRICS, hook
+from .project import hook
 from .registry.contract import PRODUCTION, STAGING, Move, Registry, open_registry
 from .steps.register import whoami
 
@@ -137,14 +136,3 @@ def fetch(version: str, to: Path) -> None:
     name = registry.resolve(version)
     registry.fetch(name, to)
     click.echo(name)
-
-
-@click.command()
-def report() -> None:
-    """Print what evaluate found, as a Markdown table."""
-    if not METRICS.is_file():
-        raise LifecycleError(f"{METRICS} is not here", "run: make retrain")
-    facts = json.loads(METRICS.read_text(encoding="utf-8"))
-    click.echo("| figure | value |\n| --- | --- |")
-    for key, value in facts.items():
-        click.echo(f"| {key} | {f'{value:.4g}' if isinstance(value, float) else value} |")
