@@ -183,9 +183,7 @@ def airflow(project: Project, env: dict[str, str], port: int) -> Iterator[Airflo
         os.killpg(running.pid, signal.SIGINT)  # Ctrl-C
         running.wait(60)
         home = str(project.path / "artifacts/airflow").encode()
-        assert [pid for pid in Path("/proc").glob("[0-9]*") if home in _environ(pid)] == [], (
-            "nothing of it is left"
-        )
+        until(lambda: not any(home in _environ(pid) for pid in Path("/proc").glob("[0-9]*")), "nothing left")
 
 
 def _environ(process: Path) -> bytes:
