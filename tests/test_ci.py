@@ -17,6 +17,8 @@ import jinja2
 import pytest
 import yaml
 from conftest import ROOT, git, render
+from services import osv
+from services.pipelines import Workshop
 
 TEMPLATE = ROOT / "template"
 NPM_TOOLS = ROOT / ".cache/npm"
@@ -351,3 +353,40 @@ def test_for_lambda_a_package_is_built_and_aws_may_start_retraining() -> None:
         assert ("schedule" in events) == (orchestrator == "cron"), "two that schedule retraining would race"
         used = (folder / GITHUB[0]).read_text() + (folder / GITLAB[0]).read_text()
         assert ("docker" in used.replace("deploy/docker", "")) == (deploy != "lambda")
+
+
+@pytest.mark.slow
+def test_audit_passes_as_rendered_and_rejects_a_known_vulnerability_and_a_secret(workshop: Workshop) -> None:
+    """Each combination's own files are held against the search for secrets; one against vulnerabilities."""
+    repository = workshop.repository("audited", ci="github")
+
+    def audit(**more: str) -> tuple[bool, str]:
+        env = workshop.env | more
+        done = subprocess.run(["make", "audit"], cwd=repository, env=env, capture_output=True, text=True)
+        return done.returncode == 0, done.stdout + done.stderr
+
+    clean, said = audit()
+    assert clean and "No known vulnerabilities found" in said, said
+    with osv.database("fastapi") as flags:
+        clean, said = audit(FLAGS=flags)
+    assert not clean and "OSV-2026-1" in said, said
+    for folder in FOLDERS.values():
+        shutil.copytree(folder, repository / "others" / folder.name)
+    shutil.copytree(TEMPLATE / "deploy", repository / "others/deploy")
+    git(repository, "add", "-A")
+    scan = re.search(
+        r"\tuv tool run --from detect-secrets.*|\t@git ls-files -z.*\\\n.*",
+        (repository / "Makefile").read_text(),
+    )
+    assert scan
+    command = scan[0].strip().removeprefix("@").replace("$(UV)", "uv").replace("$$", "$")
+
+    def secrets() -> tuple[bool, str]:
+        return run("bash", "-c", command, cwd=repository)
+
+    clean, said = secrets()
+    assert clean, said
+    (repository / "notes.md").write_text("AKIA" + "IOSFODNN7EXAMPL2" + "\n")
+    git(repository, "add", "-A")
+    clean, said = secrets()
+    assert not clean and "notes.md:1" in said, said

@@ -98,9 +98,7 @@ def test_github_from_a_push_to_production_and_back(
         assert results(run) == {"check": "success", "audit": "success", "retrain": "failure"}, said(run)
         ran = dict(run.jobs["retrain"].ran)
         assert "the gate rejects this candidate" in run.jobs["retrain"].said
-        assert [name for name in ran if name.startswith("Build")] and ran[
-            "List what it is made of"
-        ] == "skipped"
+        assert [ended for name, ended in ran.items() if name.startswith("Build")] == ["skipped"]
         assert "worse than the live model" in run.jobs["retrain"].summary
         assert box.serves(box.staging) == first
 
@@ -204,3 +202,26 @@ def test_gitlab_on_kubernetes(workshop: Workshop, engine_env: dict[str, str], tm
         assert live() == [second, second] and second != first
         pipeline.run("rollback")
         assert live() == [second, first]
+
+
+def test_make_ci_without_any_ci(workshop: Workshop, engine_env: dict[str, str]) -> None:
+    repository = workshop.repository("local", ci="none", deploy="docker", registry="mlflow")
+
+    def ci() -> tuple[int, str]:
+        words = ["make", "setup", "ci"]
+        done = subprocess.run(words, cwd=repository, env=engine_env, capture_output=True, text=True)
+        return done.returncode, done.stdout + done.stderr
+
+    code, said = ci()
+    assert code == 0, said
+    order = ["passed", "no secret is in what git holds", "✓ register", "```mermaid", "✓ build/sbom.json"]
+    assert sorted(order, key=said.index) == order
+    listed = json.loads((repository / "build/sbom.json").read_text())
+    names = {item["name"] for item in listed["components"]}
+    assert "onnxruntime" in names and "scikit-learn" not in names, "it lists the image, not the training"
+    change(repository, QUICK, "max_iter: 1")
+    with_live = subprocess.run(["make", "promote"], cwd=repository, env=engine_env, capture_output=True)
+    assert with_live.returncode == 0
+    code, said = ci()
+    assert code != 0 and "the gate rejects this candidate" in said and "worse than the live model" in said
+    assert "build/sbom.json" not in said
