@@ -72,7 +72,6 @@ class Outcomes:
 
 @pytest.fixture(scope="module")
 def outcomes(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
-    updating.compile_once()
     renders = Renders(template, tmp_path_factory.mktemp("fresh"))
     return Outcomes(renders, tmp_path_factory.mktemp("transitions"))
 
