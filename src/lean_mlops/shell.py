@@ -21,6 +21,7 @@ FOREIGN = (
     "API_KEY",
     "AWS_PROFILE",
     "STACK",
+    "STAGE",
     "MAKEFLAGS",
     "MAKELEVEL",
     "MFLAGS",

@@ -1,8 +1,8 @@
-# The Makefile's verbs for this deployment.
+# The Makefile's verbs for this deployment. STAGE=staging is another stack, NAME-staging, and has the alias staging.
 .PHONY: windows package stack deploy rollback status
 
-# The version that has the alias production.
-PRODUCTION = $(RUN) lifecycle versions | awk '/production/ {print $$1}'
+# The version that has the alias production, or STAGE's.
+PRODUCTION = $(RUN) lifecycle versions | awk '/$(or $(STAGE),production)/ {print $$1}'
 
 windows: ## Fetch the counts of what AWS served, for make drift
 	@$(RUN) python -m lifecycle.deploy_lambda windows
@@ -11,15 +11,16 @@ package: ## Build the package of staging, or of VERSION=…
 	@version=$$($(RUN) lifecycle fetch $(or $(VERSION),staging) --to build/model) && \
 	deploy/lambda/release.sh --build "$$version"
 
-stack: ## Make or change what runs in AWS, once and seldom: BUCKET=… PARAMETERS="…"
-	@version=$$($(RUN) lifecycle fetch --to build/model) && $(RUN) python -m lifecycle.deploy_lambda_stack "$$version"
+stack: ## Make or change what runs in AWS, once and seldom: BUCKET=… PARAMETERS="…" STAGE=staging
+	@version=$$($(RUN) lifecycle fetch $(STAGE) --to build/model) && $(RUN) python -m lifecycle.deploy_lambda_stack "$$version"
 
-deploy: ## Release production, or VERSION=…, in AWS: CANARY=10 (percent)
-	@version=$$($(RUN) lifecycle fetch $(VERSION) --to build/model) && \
+deploy: ## Release production, or VERSION=…, in AWS: CANARY=10 (percent) STAGE=staging
+	@version=$$($(RUN) lifecycle fetch $(or $(VERSION),$(STAGE)) --to build/model) && \
 	deploy/lambda/release.sh "$$version" >/dev/null
 
 rollback: ## Back to the version before: the function in a second, then the registry: WHY="…"
-	@live=$$(deploy/lambda/rollback.sh) || [ $$? = 3 ] || exit; \
+	@[ "$${STAGE:-production}" = production ] || exec deploy/lambda/rollback.sh; \
+	live=$$(deploy/lambda/rollback.sh) || [ $$? = 3 ] || exit; \
 	[ "$$live" ] || echo "nothing is deployed: only the registry is rolled back; restart make serve if it runs"; \
 	$(RUN) lifecycle rollback $${live:+--to "$$live"}
 

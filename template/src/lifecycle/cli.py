@@ -29,7 +29,7 @@ COMMANDS = {  # name: the module that holds it, imported only when it is called
     "show": "releases",
     "prune": "releases",
     "fetch": "releases",
-    "report": "releases",
+    "report": "report",
     "serve": "live",
     "predict": "live",
     "drift": "live",
@@ -37,7 +37,8 @@ COMMANDS = {  # name: the module that holds it, imported only when it is called
     "begin": "retraining",
     "step": "retraining",
     "end": "retraining",
-    "due": "listen",
+    "due": "due",
+    "decisions": "due",
     "listen": "listen",
     "update": "update",
 }

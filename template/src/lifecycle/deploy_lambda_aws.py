@@ -32,8 +32,9 @@ class NothingDeployed(LifecycleError):
 
 
 def stack_name() -> str:
-    """Return STACK, the name of the function and of what belongs to it; the project's by default."""
-    return os.environ.get("STACK") or NAME
+    """Return STACK, the name of the function and of what belongs to it; else the project's, and STAGE."""
+    stage = os.environ.get("STAGE") or "production"
+    return os.environ.get("STACK") or (NAME if stage == "production" else f"{NAME}-{stage}")
 
 
 @contextmanager

@@ -1,5 +1,7 @@
-"""What asks for retraining: new data, drift, and webhooks of others (Alertmanager, S3 events, anything).
+"""Webhooks of others that ask for retraining or a rollback: Alertmanager, S3 events, anything.
 
+Of Alertmanager's alerts the label `action` says what is wanted: "roll back" (errors or latency are worse:
+done only not long after a release, see monitoring/policy.py), "none", or else retraining.
 A webhook is a POST to http://HOST:PORT/ with the header `Authorization: Bearer $LIFECYCLE_LISTEN_TOKEN`.
 """
 
@@ -16,9 +18,9 @@ from typing import Any
 import click
 
 from . import errors
-from .errors import DRIFT, Busy, DataError, LifecycleError, SettingsError, alert
-from .live import EXIT, look
-from .registry.contract import PRODUCTION, open_registry
+from .errors import Busy, LifecycleError, SettingsError, alert
+from .monitoring.policy import HELD_BACK, RETRAIN, ROLL_BACK
+from .react import service_worse
 from .retraining import cooldown
 
 CRON = Path("orchestration/cron.sh")
@@ -27,41 +29,6 @@ SHORTEST = 16  # of a token
 LARGEST = 1_000_000  # bytes of a payload
 SHAPES = 'send {"reason": "…"}, or what Alertmanager or S3 sends'
 ONE_AT_A_TIME = threading.Lock()
-
-
-@click.command()
-def due() -> None:
-    """Tell whether to retrain. Exit code 2 and the reason: yes, start it; 75: yes, but not so soon.
-
-    Otherwise as `lifecycle drift`: 0 no, 3 insufficient data, 4 broken data, which never retrains.
-    """
-    reason, code = new_data(), 0
-    if not reason and PRODUCTION in open_registry().aliases():
-        verdict, version = look()
-        reason = f"drift: {verdict.why}" if verdict.verdict == "drift" else ""
-        code = EXIT.get(verdict.verdict, DataError.exit_code)
-        if not reason:
-            click.echo(f"{verdict.verdict}: {verdict.why}")
-        if verdict.verdict == "broken data":
-            alert(f"{version} is asked with broken data: {verdict.why}")
-    if reason:
-        with cooldown(reason):
-            click.echo(reason)
-        code = DRIFT
-    raise SystemExit(code)
-
-
-def new_data() -> str:
-    """Return what `ingest` reads that is not as it was at its last run here; "" before there was one."""
-    if not Path("dvc.lock").is_file():
-        return ""
-    words = ["dvc", "status", "--json", "ingest"]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise LifecycleError(f"dvc status: {done.stderr.strip()}", "mend it, then: uv run lifecycle due")
-    changes = {name: how for item in json.loads(done.stdout).get("ingest", ()) for name, how in item.items()}
-    changed = [f"{name} {how}" for name, how in changes.get("changed deps", {}).items()]
-    return f"new data: {', '.join(changed)}" if changed else ""
 
 
 def start(reason: str) -> None:
@@ -74,39 +41,55 @@ def start(reason: str) -> None:
         triggers.start(reason, lambda: os.environ.get("TRIGGER_TOKEN", ""))
 
 
-def reason_of(payload: Any) -> str:
-    """Return why a payload asks for retraining; "" if it does not; LifecycleError on other shapes."""
+def asked(payload: Any) -> tuple[str, str]:
+    """Return what is asked for ("retrain", "roll back" or "") and why; LifecycleError on other shapes."""
     match payload:
         case {"alerts": list(alerts)}:
-            firing = [item["labels"]["alertname"] for item in alerts if item["status"] == "firing"]
-            return f"alert: {', '.join(sorted(set(firing)))}" if firing else ""
+            firing = [item["labels"] for item in alerts if item["status"] == "firing"]
+            for kind in (ROLL_BACK, RETRAIN):
+                names = {labels["alertname"] for labels in firing if labels.get("action", RETRAIN) == kind}
+                if names:
+                    return kind, f"alert: {', '.join(sorted(names))}"
+            return "", ""
         case {"Records": list(records)}:
             made = [item["s3"]["object"]["key"] for item in records if "ObjectCreated:" in item["eventName"]]
-            return f"new data: {', '.join(made[:3])}" if made else ""
+            return (RETRAIN, f"new data: {', '.join(made[:3])}") if made else ("", "")
         case {"reason": str(reason)} if reason.strip():
-            return reason.strip()[:500]
+            return RETRAIN, reason.strip()[:500]
     raise LifecycleError("a payload of another shape", SHAPES)
 
 
 def answer(body: bytes) -> tuple[int, dict[str, str]]:
-    """Return the status and the answer; retraining was started if it was time."""
+    """Return the status and the answer; what was asked for was done if it was time."""
     try:
-        reason = reason_of(json.loads(body))
+        what, reason = asked(json.loads(body))
     except (ValueError, KeyError, TypeError, LifecycleError):
         return 400, {"error": SHAPES}
-    if not reason:
+    if not what:
         return 200, {"ignored": "nothing fires, nothing was created"}
     try:
-        with ONE_AT_A_TIME, cooldown(reason):
-            start(reason)
+        with ONE_AT_A_TIME:
+            return roll_back(reason) if what == ROLL_BACK else retrain(reason)
     except Busy as error:
         errors.failed(str(error))
         return 200, {"dropped": str(error)}
     except (LifecycleError, OSError) as error:
-        alert(f"retraining ({reason}) could not be started: {error}")
-        return 503, {"error": "it could not be started: see the log of lifecycle listen"}
+        alert(f"{what} ({reason}) could not be done: {error}")
+        return 503, {"error": "it could not be done: see the log of lifecycle listen"}
+
+
+def retrain(reason: str) -> tuple[int, dict[str, str]]:
+    with cooldown(reason):
+        start(reason)
     errors.done(f"started: {reason}")
     return 202, {"started": reason}
+
+
+def roll_back(reason: str) -> tuple[int, dict[str, str]]:
+    """Let the policy decide: it rolls back only not long after a release, and never in maintenance."""
+    action = service_worse(reason)
+    errors.done(f"{action.do}: {action.why}")
+    return 200 if action.do == HELD_BACK else 202, {"done": action.do}
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -7,21 +7,18 @@ import sys
 from pathlib import Path
 
 import click
-from pyarrow import ArrowInvalid
-from pyarrow.parquet import ParquetFile
 
 from . import columns, errors, project, settings
 from .client import ask, ask_file, example
 from .errors import DRIFT, INSUFFICIENT_DATA, DataError, LifecycleError
 from .monitoring import drift as drifting
-from .monitoring import windows
+from .monitoring import files, report, windows
+from .monitoring.compaction import compact
 from .monitoring.profile import Profile
-from .project import SERVED, WINDOWS
+from .project import SERVED, WINDOWS, write_text
 from .registry.contract import PRODUCTION, live_model, open_registry
 from .serving.predictor import Predictor
-from .steps.validate import check
 
-BATCH_ROWS = 50_000
 EXIT = {"no drift": 0, "drift": DRIFT, "insufficient data": INSUFFICIENT_DATA}
 COLOUR = {"no drift": "green", "insufficient data": "yellow"}
 NOTHING_LIVE = "no version is in production", "approve one: make promote"
@@ -71,65 +68,49 @@ def predict(source: Path | None, rows: int, url: str) -> None:
 @click.command()
 @click.argument("source", required=False, type=file, metavar="[FILE]")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-def drift(source: Path | None, as_json: bool) -> None:
+@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="A page with plots, to here.")
+def drift(source: Path | None, as_json: bool, html: Path | None) -> None:
     """Compare what was served of late, or a Parquet FILE, with what production was trained on.
 
     Exit code: 0 no drift, 2 drift, 3 insufficient data, 4 broken data.
     """
-    verdict, version = look(source)
+    verdict, version, reference, current = examine(source)
+    name = str(source) if source else "served"
+    if html:
+        write_text(html, report.page(verdict, reference, current, version, name))
     if as_json:
         click.echo(json.dumps(verdict.to_dict() | {"version": version}))
     else:
-        _show(verdict, version, str(source) if source else "served")
+        _show(verdict, version, name)
+    if html:
+        click.echo(f"the page with plots: {html}", err=True)
     sys.exit(EXIT.get(verdict.verdict, DataError.exit_code))
 
 
 def look(source: Path | None = None) -> tuple[drifting.Verdict, str]:
     """Return the verdict on what was served, or on a file, and the version in production."""
+    return examine(source)[:2]
+
+
+def examine(source: Path | None = None) -> tuple[drifting.Verdict, str, Profile, Profile]:
+    """Return what look does, and the counts that were compared: training's and the current ones."""
     bars = settings.load().drift
     folder = live_model()
     if folder is None:
         raise LifecycleError(*NOTHING_LIVE)
     predictor, reference = Predictor(folder), Profile.read(folder)
     if source:
-        current, rejected = _count(source, predictor, reference), 0
+        current, rejected = files.count(source, predictor, reference, project.load("schema")), 0
     else:
+        compact(WINDOWS / predictor.version)
         current, rejected = windows.collect(reference, WINDOWS, predictor.version, bars.window_hours)
-    return drifting.judge(reference, current, rejected, bars), predictor.version
-
-
-def _count(source: Path, predictor: Predictor, reference: Profile) -> Profile:
-    """Count a Parquet file's rows as the server does, in a stream: memory does not grow with the file."""
-    schema = project.load("schema")
-    declared = schema.SCHEMA.select_columns([column.name for column in predictor.schema.columns])
-    counted = reference.empty()
-    try:
-        with ParquetFile(source) as parquet:
-            for batch in parquet.iter_batches(BATCH_ROWS):
-                valid = check(batch.to_pandas(), declared, schema.MAX_NULL_RATE)
-                arrays = columns.from_frame(valid, predictor.schema.columns)
-                counted.add(arrays, predictor.predict_arrays(arrays))
-    except (OSError, ArrowInvalid) as error:
-        raise DataError(f"{source} cannot be read as Parquet: {error}") from error
-    return counted
+    return drifting.judge(reference, current, rejected, bars), predictor.version, reference, current
 
 
 def _show(verdict: drifting.Verdict, version: str, source: str) -> None:
     click.echo(f"{source}: {verdict.rows:,} rows against the training data of {version}\n")
-    rows = [
-        (
-            item.name,
-            f"{item.psi:.3f}",
-            f"{item.ks:.3f}",
-            f"{item.p_value:.1e}",
-            f"{item.missing:.1%}",
-            f"{item.missing_before:.1%}",
-            "drifted" if item.drifted else "",
-        )
-        for item in verdict.features
-    ]
-    if rows:
-        head = ("feature", "PSI", "KS", "p", "missing", "before", "")
-        click.echo(errors.table(head, rows) + "\n")
+    if verdict.features:
+        rows = [report.row_of(feature) for feature in verdict.features]
+        click.echo(errors.table(report.HEAD, rows) + "\n")
     word = click.style(verdict.verdict, fg=COLOUR.get(verdict.verdict, "red"), bold=True)
     click.echo(f"{word}: {verdict.why}")

@@ -7,9 +7,8 @@ import click
 
 from . import errors
 from .candidate import Manifest
-from .errors import LifecycleError
-from .project import METRICS, hook
-from .registry.contract import PRODUCTION, STAGING, Move, open_registry
+from .project import hook
+from .registry.contract import PRODUCTION, STAGING, Move, Registry, open_registry
 from .steps.register import whoami
 
 LINEAGE = ("version", "created", "git_commit", "data_hash", "lock_hash")
@@ -35,14 +34,17 @@ def promote(version: str, why: str, by: str | None, as_json: bool) -> None:
 @as_json
 def rollback(to: str | None, why: str, by: str | None, as_json: bool) -> None:
     """Point production back at the version before."""
-    registry = open_registry()
+    _tell(take_back(open_registry(), to or "", by or whoami(), why), as_json)
+
+
+def take_back(registry: Registry, to: str, by: str, why: str) -> Move:
+    """Point production back at the version before, or at `to`, which serves again already."""
     heads = {move.alias: move for move in registry.history(50)} if to else {}
     last = heads.get(PRODUCTION)
     if to and (not last or to not in last.undo[:1]):
         # What served before need not be what had the alias before. A version that has it already stays.
-        _tell(registry.promote(to, PRODUCTION, by or whoami(), why), as_json)
-    else:
-        _tell(registry.rollback(PRODUCTION, by or whoami(), why), as_json)
+        return registry.promote(to, PRODUCTION, by, why)
+    return registry.rollback(PRODUCTION, by, why)
 
 
 def _tell(move: Move, as_json: bool) -> None:
@@ -134,14 +136,3 @@ def fetch(version: str, to: Path) -> None:
     name = registry.resolve(version)
     registry.fetch(name, to)
     click.echo(name)
-
-
-@click.command()
-def report() -> None:
-    """Print what evaluate found, as a Markdown table."""
-    if not METRICS.is_file():
-        raise LifecycleError(f"{METRICS} is not here", "run: make retrain")
-    facts = json.loads(METRICS.read_text(encoding="utf-8"))
-    click.echo("| figure | value |\n| --- | --- |")
-    for key, value in facts.items():
-        click.echo(f"| {key} | {f'{value:.4g}' if isinstance(value, float) else value} |")

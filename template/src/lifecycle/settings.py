@@ -4,16 +4,13 @@ import json
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import YamlConfigSettingsSource as YamlSource
 
 from .errors import SettingsError
 from .project import PARAMS
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from .sections import Policy, Section
 
 
 class Split(Section):
@@ -41,7 +38,12 @@ class Gate(Section):
 
 
 class Drift(Section):
-    """A feature drifts when an effect (psi or ks) and a corrected p-value are both over their bars."""
+    """A feature drifts when an effect (psi or ks) and a corrected p-value are both over their bars.
+
+    max_rejected: share of rows that broke the schema; max_missing, max_new, max_outside: by how much the
+    share of missing values, of unknown categories and of numbers far outside training's range may rise.
+    min_importance: of the most important feature; below it drift is reported, but makes no verdict.
+    """
 
     min_rows: int = Field(500, ge=1)
     window_hours: float = Field(168, gt=0)
@@ -49,6 +51,10 @@ class Drift(Section):
     ks: float = Field(0.1, gt=0, le=1)
     p_value: float = Field(0.01, gt=0, lt=1)
     max_rejected: float = Field(0.05, ge=0, le=1)
+    max_missing: float = Field(0.1, ge=0, le=1)
+    max_new: float = Field(0.05, ge=0, le=1)
+    max_outside: float = Field(0.05, ge=0, le=1)
+    min_importance: float = Field(0.01, ge=0, le=1)
 
 
 class Retrain(Section):
@@ -79,6 +85,7 @@ class Settings(BaseSettings):
     gate: Gate = Gate()
     drift: Drift = Drift()
     retrain: Retrain = Retrain()
+    policy: Policy = Policy()
 
     @field_validator("model")
     @classmethod

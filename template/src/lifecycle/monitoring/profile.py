@@ -5,91 +5,100 @@ windows of several processes, days or hosts are one window.
 """
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..columns import MISSING, Arrays, Schema
+from ..columns import Arrays, Schema
+from . import bins
+from .bins import Feature
 
-BINS = 64  # at 64 quantiles the KS distance is off by at most 1/64, a sixth of the bar it is held to
-CATEGORIES = 64  # of one column that are counted apart; the rest are "(other)"
-OTHER = "(other)"
 PREDICTION = "(prediction)"
 
 
 class Profile:
-    """features: {name: {"edges": [...]} or {"names": [...]}, "counts": [...], "missing": n}.
+    """features: {name: {"edges": [...] or "names": [...], "counts": [...], "missing": n, …}}.
 
-    Bin i of a number holds the values over edges[i-1] and up to edges[i]; the last has no upper end.
+    Bin i of a number holds the values over edges[i-1] and up to edges[i]; the last has no upper end. A number
+    also has "range", beyond which a value counts in "outside" as well; training adds "importance".
+    labels: the target's counts in training, a feature like the others. Old files have none of these three.
     """
 
-    def __init__(self, features: dict[str, dict[str, Any]], rows: int, classes: list[Any]) -> None:
+    def __init__(
+        self, features: dict[str, Feature], rows: int, classes: list[Any], labels: Feature | None = None
+    ) -> None:
         self.features = features
         self.rows = rows
         self.classes = classes
-        self._numbers = {
-            name: np.asarray(feature["edges"]) for name, feature in features.items() if "edges" in feature
-        }
-        self._places = {
-            name: {value: i for i, value in enumerate(feature["names"])}
-            for name, feature in features.items()
-            if "names" in feature
-        }
+        self.labels = labels
+        self._names = _names(classes)
+        self._places = {name: bins.places(feature) for name, feature in features.items()}
 
     @classmethod
-    def build(cls, columns: Arrays, predictions: np.ndarray, schema: Schema) -> "Profile":
-        """Choose the bins from training columns and predictions ([rows] or [rows, classes]), and count."""
-        features: dict[str, dict[str, Any]] = {}
-        for name, values in with_prediction(columns, predictions, schema.classes).items():
-            if values.dtype.kind == "O":
-                names, counts = np.unique(values[values != MISSING].astype(str), return_counts=True)
-                kept = sorted(names[np.argsort(-counts, kind="stable")][:CATEGORIES].tolist())
-                features[name] = {"names": [*kept, OTHER], "counts": [0] * (len(kept) + 1)}
-            else:
-                edges = _edges(values)
-                features[name] = {"edges": edges, "counts": [0] * (len(edges) + 1)}
-            features[name]["missing"] = 0
-        profile = cls(features, 0, schema.classes)
+    def build(
+        cls, columns: Arrays, predictions: np.ndarray, schema: Schema, target: np.ndarray | None = None
+    ) -> "Profile":
+        """Choose the bins from training columns and predictions ([rows] or [rows, classes]), and count.
+
+        target: the labels, as floats or as class names.
+        """
+        watched = {name: values for name, values in columns.items() if values.dtype.kind != "M"}
+        watched[PREDICTION] = _predicted(predictions, _names(schema.classes))
+        profile = cls({name: bins.choose(values) for name, values in watched.items()}, 0, schema.classes)
         profile.add(columns, predictions)
+        if target is not None:
+            profile.labels = bins.choose(target)
+            bins.add(profile.labels, target, bins.places(profile.labels))
         return profile
 
     def empty(self) -> "Profile":
         """Return a profile with the same bins and nothing counted."""
-        features = {
-            name: {**feature, "counts": [0] * len(feature["counts"]), "missing": 0}
-            for name, feature in self.features.items()
-        }
-        return Profile(features, 0, self.classes)
+        features = {name: bins.blank(feature) for name, feature in self.features.items()}
+        return Profile(features, 0, self.classes, self.labels)
 
     def add(self, columns: Arrays, predictions: np.ndarray) -> None:
         """Count rows: the raw columns of schema.py and what was predicted for them."""
         self.rows += len(predictions)
-        for name, values in with_prediction(columns, predictions, self.classes).items():
-            feature = self.features[name]
-            if name in self._numbers:
-                known = values[~np.isnan(values)]
-                places = np.searchsorted(self._numbers[name], known, side="left")
-            else:
-                known = values[values != MISSING]
-                index = self._places[name]
-                places = np.array([index.get(str(v), len(index) - 1) for v in known], dtype=int)
-            counted = np.bincount(places, minlength=len(feature["counts"]))
-            feature["counts"] = (np.asarray(feature["counts"]) + counted).tolist()
-            feature["missing"] += len(values) - len(known)
+        for name, values in columns.items():
+            if values.dtype.kind != "M":
+                bins.add(self.features[name], values, self._places[name])
+        self.add_predictions(predictions)
+
+    def add_predictions(self, predictions: np.ndarray) -> None:
+        """Count predictions alone."""
+        predicted = _predicted(predictions, self._names)
+        bins.add(self.features[PREDICTION], predicted, self._places[PREDICTION])
+
+    def add_names(self, name: str, pairs: Iterable[tuple[Any, int]]) -> None:
+        """Count a category by pairs of a value (None: missing) and how often it is there."""
+        bins.add_names(self.features[name], pairs, self._places[name] or {})
+
+    def add_counts(self, data: dict[str, Any]) -> None:
+        """Add what counts_only gave, of another process or time; ValueError if it has other bins."""
+        self.rows += data["rows"]
+        for name, feature in self.features.items():
+            theirs = data["features"][name]
+            if len(theirs["counts"]) != len(feature["counts"]):
+                raise ValueError(f"the windows of {name} have other bins: are they of another version?")
+            feature["counts"] = [a + b for a, b in zip(feature["counts"], theirs["counts"], strict=True)]
+            for key in feature.keys() & {"missing", "outside"}:
+                feature[key] += theirs.get(key, 0)
 
     def merge(self, other: "Profile") -> None:
         """Add another profile's counts to this one's; both must have the same bins."""
-        self.rows += other.rows
-        for name, feature in self.features.items():
-            theirs = other.features[name]
-            if len(theirs["counts"]) != len(feature["counts"]):
-                raise ValueError(f"the windows of {name} have other bins: are they of another version?")
-            feature["counts"] = np.add(feature["counts"], theirs["counts"]).tolist()
-            feature["missing"] += theirs["missing"]
+        self.add_counts({"features": other.features, "rows": other.rows})
+
+    def counts_only(self) -> dict[str, Any]:
+        """Return the counts without the bins, which all profiles of a version share."""
+        keys = ("counts", "missing", "outside")
+        features = {n: {key: f[key] for key in keys if key in f} for n, f in self.features.items()}
+        return {"features": features, "rows": self.rows}
 
     def to_dict(self) -> dict[str, Any]:
-        return {"features": self.features, "rows": self.rows, "classes": self.classes}
+        data = {"features": self.features, "rows": self.rows, "classes": self.classes}
+        return data | ({"labels": self.labels} if self.labels else {})
 
     @classmethod
     def read(cls, folder: Path) -> "Profile":
@@ -98,23 +107,13 @@ class Profile:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Profile":
-        return cls(data["features"], data["rows"], data["classes"])
+        return cls(data["features"], data["rows"], data["classes"], data.get("labels"))
 
 
-def with_prediction(columns: Arrays, predictions: np.ndarray, classes: list[Any]) -> Arrays:
-    """Return what is watched: every column but times, and the prediction as one more."""
-    watched = {name: values for name, values in columns.items() if values.dtype.kind != "M"}
-    if classes:
-        labels = np.array([str(label) for label in classes], dtype=object)
-        watched[PREDICTION] = labels[predictions.argmax(axis=1)]
-    else:
-        watched[PREDICTION] = predictions
-    return watched
+def _names(classes: list[Any]) -> np.ndarray:
+    return np.array([str(label) for label in classes], dtype=object)
 
 
-def _edges(values: np.ndarray) -> list[float]:
-    known = values[~np.isnan(values)]
-    if not len(known):
-        return [0.0]
-    shares = np.linspace(0, 1, BINS + 1)[1:-1]
-    return np.unique(np.quantile(known, shares, method="inverted_cdf")).tolist()
+def _predicted(predictions: np.ndarray, names: np.ndarray) -> np.ndarray:
+    """Return the predicted numbers, or the names of the most probable classes."""
+    return names[predictions.argmax(axis=1)] if len(names) else predictions

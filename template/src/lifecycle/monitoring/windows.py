@@ -12,9 +12,11 @@ import numpy as np
 
 from ..columns import Arrays
 from ..project import write_text
+from . import compaction
+from .compaction import STAMP
 from .profile import Profile
 
-STAMP = "%Y%m%dT%H%M%SZ"
+COMPACT = 60  # windows that a server writes before it merges them
 
 
 class Recorder:
@@ -29,6 +31,7 @@ class Recorder:
         self._seconds = seconds
         self._lock = threading.Lock()
         self._window, self._rejected = reference.empty(), 0
+        self._written = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._flush_often, daemon=True)
 
@@ -57,7 +60,7 @@ class Recorder:
             return
         name = f"{datetime.now(UTC):{STAMP}}-{os.getpid()}-{uuid.uuid4().hex[:8]}.json"
         try:
-            self.write(name, json.dumps({**window.to_dict(), "rejected": rejected}, allow_nan=False))
+            self.write(name, json.dumps({**window.counts_only(), "rejected": rejected}, allow_nan=False))
         except BaseException:
             with self._lock:
                 self._window.merge(window)
@@ -67,6 +70,9 @@ class Recorder:
     def write(self, name: str, text: str) -> None:
         """Put a window where the drift check reads it."""
         write_text(self._folder / name, text)
+        self._written += 1
+        if self._written % COMPACT == 0:
+            compaction.compact(self._folder)
 
     def close(self) -> None:
         self._stop.set()
@@ -82,13 +88,15 @@ class Recorder:
 
 
 def collect(reference: Profile, folder: Path, version: str, hours: float) -> tuple[Profile, int]:
-    """Add up a version's windows of the last hours: returns the counts and the rows rejected."""
+    """Add up a version's windows of the last hours: returns the counts and the rows rejected.
+
+    Windows older than a day are of a whole day, so the far end is a day's, too.
+    """
+    windows = compaction.read(folder / version, f"{datetime.now(UTC) - timedelta(hours=hours):{STAMP}}")
+    double = compaction.replaced(windows)
     total, rejected = reference.empty(), 0
-    oldest = datetime.now(UTC) - timedelta(hours=hours)
-    for path in sorted((folder / version).glob("*.json")):
-        written = datetime.strptime(path.name.split("-")[0], STAMP).replace(tzinfo=UTC)
-        if written >= oldest:
-            data = json.loads(path.read_text(encoding="utf-8"))
-            total.merge(Profile.from_dict(data))
-            rejected += data["rejected"]
+    for name, window in windows.items():
+        if name not in double:
+            total.add_counts(window)
+            rejected += window["rejected"]
     return total, rejected

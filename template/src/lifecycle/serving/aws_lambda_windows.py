@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from ..columns import Arrays
+from ..monitoring.compaction import PULLED, STAMP
 from ..monitoring.profile import Profile
-from ..monitoring.windows import STAMP, Recorder
+from ..monitoring.windows import Recorder
 from ..project import NAME, write_text
 
 READERS = 16  # windows that are read at once
@@ -144,5 +145,6 @@ def pull(version: str, folder: Path, hours: float) -> None:
         if not to.exists():
             write_text(to, client.get_object(Bucket=bucket, Key=key)["Body"].read().decode())
 
+    write_text(folder / version / PULLED, "")
     with ThreadPoolExecutor(READERS) as pool:
         list(pool.map(copy, keys))

@@ -15,6 +15,7 @@ from .. import columns, project, settings
 from ..candidate import digest
 from ..errors import DataError, LifecycleError
 from ..estimator import to_model
+from ..monitoring.importance import importances
 from ..monitoring.profile import Profile
 from ..project import CANDIDATE, HOLDOUT, LOCK, TRAINING, VALID, write_text
 from .ingest import write_parquet
@@ -58,7 +59,11 @@ def split(
 
 def to_inputs(frame: pd.DataFrame, schema: columns.Schema) -> pd.DataFrame:
     """Run features.py: numbers become float32, as ONNX computes, so that training sees the same."""
-    built = project.features.build(columns.from_frame(frame, schema.columns))
+    return _built(columns.from_frame(frame, schema.columns))
+
+
+def _built(arrays: columns.Arrays) -> pd.DataFrame:
+    built = project.features.build(arrays)
     return pd.DataFrame({k: v if v.dtype.kind in "OUS" else columns.to_float32(v) for k, v in built.items()})
 
 
@@ -93,7 +98,12 @@ def _write_candidate(
     inputs: pd.DataFrame,
 ) -> None:
     model = to_model(estimator, numbers, categories)
-    profile = Profile.build(columns.from_frame(older, schema.columns), predict(estimator, inputs), schema)
+    arrays, target = columns.from_frame(older, schema.columns), older[schema.target.name]
+    labels = target.astype(str).to_numpy(object) if schema.classes else target.to_numpy(np.float64)
+    profile = Profile.build(arrays, predict(estimator, inputs), schema, labels)
+    for name, share in importances(arrays, lambda some: predict(estimator, _built(some))).items():
+        if name in profile.features:
+            profile.features[name]["importance"] = share
     CANDIDATE.mkdir(parents=True, exist_ok=True)
     (CANDIDATE / "manifest.json").unlink(missing_ok=True)  # unsealed until evaluate has passed
     (CANDIDATE / "model.onnx").write_bytes(model.SerializeToString())
