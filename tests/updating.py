@@ -125,13 +125,24 @@ def _tool(project: Path) -> bool:
     return below_marker(project / "pyproject.toml", '\n[tool.mine]\nlevel = "high"\n', 3)
 
 
-@edit("own step in our CI file")
+@edit("own step in our workflow file")
 def _ci_step(project: Path) -> bool:
     path, old = project / ".github/workflows/lifecycle.yml", "      - name: Check\n        run: make check\n"
     return replace(path, old, old + "      - name: Mine\n        run: make licences\n")
 
 
-@edit("own CI file")
+@edit("own step in our GitLab file")
+def _gitlab_step(project: Path) -> bool:
+    old = "  script:\n    - make check\n"
+    return replace(project / ".gitlab-ci.yml", old, old + "    - make licences\n")
+
+
+@edit("own GitLab file")
+def _gitlab_file(project: Path) -> bool:
+    return write(project / ".gitlab/own.yml", "mine:\n  stage: check\n  script:\n    - echo mine\n")
+
+
+@edit("own workflow file")
 def _ci_file(project: Path) -> bool:
     text = "name: mine\non: push\njobs:\n  mine:\n    runs-on: self-hosted\n    steps: [{run: echo}]\n"
     return write(project / ".github/workflows/mine.yml", text)
