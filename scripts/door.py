@@ -1,4 +1,4 @@
-"""Write cookiecutter.json from copier.yml: python scripts/door.py
+"""Write cookiecutter.json from copier.yml: make door
 
 Cookiecutter takes strings and lists of them, the default first. An empty answer is left to Copier's own
 default, which may depend on other answers.

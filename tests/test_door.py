@@ -51,7 +51,7 @@ def test_cookiecutter_json_is_made_from_the_questions() -> None:
     assert place and place.loader
     door = importlib.util.module_from_spec(place)
     place.loader.exec_module(door)
-    assert (ROOT / "cookiecutter.json").read_text() == door.door(QUESTIONS), "run: python scripts/door.py"
+    assert (ROOT / "cookiecutter.json").read_text() == door.door(QUESTIONS), "run: make door"
     changed = QUESTIONS | {"cloud": {"type": "str", "help": "Where?", "choices": ["a", "b"], "default": "b"}}
     assert json.loads(door.door(changed))["cloud"] == ["b", "a"], "the default stands first"
 
