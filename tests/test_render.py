@@ -30,6 +30,9 @@ INTERFACE = {  # names and values that are never renamed, those of later issues 
     "python_version": {"3.11", "3.12", "3.13"},
 }
 RESERVED = re.compile(r'[<>:"\\|?*]|[. ](/|$)|(^|/)(con|prn|aux|nul|com\d|lpt\d)(\.|/|$)', re.IGNORECASE)
+GNU_ONLY = re.compile(
+    r"\b(?:sed -i(?!\.)|date -d|readlink -f|grep -P|stat -c|xargs -r|sort -V|base64 -w|sha256sum|flock)\b"
+)
 Unseen = Callable[[Sequence[Path], Path, str], list[str]]
 
 
@@ -182,6 +185,18 @@ def meets(answers: dict[str, str], when: str) -> bool:
         return True
     conditions = [condition.partition("=") for condition in when.split()]
     return all(answers[name] in given.split("|") for name, _, given in conditions)
+
+
+def test_scripts_use_what_macos_has_too() -> None:
+    """POSIX's shell, and no option that only GNU's tools know; cron.sh alone needs Linux, for flock."""
+    scripts = [ROOT / name for name in git(ROOT, "ls-files", "template").split("\n") if ".sh" in name]
+    assert scripts and all(path.read_text().startswith(("#!/bin/sh\n", "# Shared by")) for path in scripts)
+    makefiles = [
+        path for path in (ROOT / "template").rglob("*") if path.name[:8] == "Makefile" or ".mk" in path.name
+    ]
+    for path in [*scripts, *makefiles]:
+        found = GNU_ONLY.findall(path.read_text())
+        assert not found or (path.name == "cron.sh" and set(found) == {"flock"}), (path, found)
 
 
 def test_names_do_on_windows_and_macos(rendered: Path) -> None:
