@@ -2,10 +2,12 @@
 
 import re
 import shutil
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
-from conftest import ROOT, Project
+from conftest import ROOT, Project, clean_environment
 from updating import Answers, choices, pairwise
 
 OFFERED = {
@@ -25,6 +27,14 @@ def test_the_deeper_tests_pass(make_project: Callable[..., Project], task: str) 
     assert int(re.findall(r"(\d+) passed", done.stdout)[0]) >= 15
 
 
+@pytest.fixture(scope="module")
+def with_boto3(environment: Path) -> None:
+    """What S3 and Lambda need besides."""
+    words = ["uv", "pip", "install", "--quiet", "--python", str(environment), "boto3"]
+    subprocess.run(words, env=clean_environment(), check=True)
+
+
+@pytest.mark.usefixtures("with_boto3")
 @pytest.mark.parametrize("answers", pairwise(OFFERED), ids=lambda answers: "-".join(answers.values()))
 def test_types_hold_whatever_the_answers(make_project: Callable[..., Project], answers: Answers) -> None:
     """Each pair of answers stands together in one of these projects, whose modules are then all there are."""
