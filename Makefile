@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PYTHONPATH := src
 
-.PHONY: demo test check lock
+.PHONY: demo test check lock door release
 
 demo: $(BIN)/copier ## Render a project and run its whole life
 	@$(BIN)/python -m lean_mlops.demo $(if $(DATA),--data "$(DATA)") $(if $(TARGET),--target "$(TARGET)") $(if $(ADOPT),--option "$(ADOPT)") $(if $(INTO),--into "$(INTO)")
@@ -30,3 +30,9 @@ $(BIN)/pytest: requirements/test.txt | $(BIN)/python $(BIN)/copier
 lock: ## Pin the newest versions anew
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-header -o requirements/demo.txt pyproject.toml
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-header --group dev -o requirements/test.txt pyproject.toml
+
+door: $(BIN)/pytest ## Write cookiecutter.json from copier.yml
+	@$(BIN)/python scripts/door.py
+
+release: $(BIN)/pytest ## Test updating, write CHANGELOG.md, commit and tag it: VERSION=v1.2.0
+	@$(BIN)/python scripts/release.py $(VERSION)

@@ -1,5 +1,6 @@
 """Renders the template as it stands in the working tree, and runs the projects in one shared environment."""
 
+import functools
 import os
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import copier
+import jinja2.environment
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
@@ -63,9 +65,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: 1 if "docker" in marks[item] else 2 * ("slow" in marks[item]))
 
 
+@functools.cache
+def compile_once() -> None:
+    """Let Jinja compile each text once in this process: Copier does it anew for each path of each render."""
+    whole = jinja2.environment.Environment.compile
+    known: dict[Any, Any] = {}
+
+    def compiled(self: Any, source: Any, name: Any = None, filename: Any = None, **more: Any) -> Any:
+        marks = (self.block_start_string, self.variable_start_string, self.keep_trailing_newline)
+        key = (type(self), marks, tuple(self.extensions), source, name, filename, tuple(more.items()))
+        if not isinstance(source, str):
+            return whole(self, source, name, filename, **more)
+        if key not in known:
+            known[key] = whole(self, source, name, filename, **more)
+        return known[key]
+
+    pytest.MonkeyPatch().setattr(jinja2.environment.Environment, "compile", compiled)
+
+
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clean repository with the working tree, tagged: what a user would copy from."""
+    compile_once()
     folder = tmp_path_factory.mktemp("template")
     for part in ("template", "src"):
         shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Project, clean_environment, render
+from conftest import Project, clean_environment, git, render
+from services.gitlab import TOOL
 
 LOCAL = """check: licences
 
@@ -62,6 +63,22 @@ def test_verbs_and_checks_of_the_users_own(template: Path, tmp_path: Path) -> No
     assert make(project, "send_2-all", "below") == "sent\nbelow\n"
     checks = make(project, "--dry-run", "check").splitlines()
     assert "echo looked at the licences" in checks[0] and "ruff check" in checks[1]
+
+
+@pytest.mark.slow
+def test_gitlab_takes_the_jobs_of_a_file_of_the_users_own(template: Path, tmp_path: Path) -> None:
+    project = render(template, tmp_path / "churn", ci="gitlab")
+    git(project, "remote", "add", "origin", "git@gitlab.example.com:acme/churn.git")
+
+    def jobs() -> set[str]:
+        done = subprocess.run([TOOL, "--list"], cwd=project, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return {line.split(" ")[0] for line in done.stdout.splitlines()}
+
+    before = jobs()
+    (project / ".gitlab").mkdir()
+    (project / ".gitlab/own.yml").write_text("mine:\n  stage: check\n  script:\n    - echo mine\n")
+    assert jobs() - before == {"mine"} and "check" in before
 
 
 @pytest.mark.slow

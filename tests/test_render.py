@@ -5,6 +5,8 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,11 @@ INTERFACE = {  # names and values that are never renamed, those of later issues 
     "ci": {"github", "gitlab", "none"},
     "python_version": {"3.11", "3.12", "3.13"},
 }
+RESERVED = re.compile(r'[<>:"\\|?*]|[. ](/|$)|(^|/)(con|prn|aux|nul|com\d|lpt\d)(\.|/|$)', re.IGNORECASE)
+GNU_ONLY = re.compile(
+    r"\b(?:sed -i(?!\.)|date -d|readlink -f|grep -P|stat -c|xargs -r|sort -V|base64 -w|sha256sum|flock)\b"
+)
+Unseen = Callable[[Sequence[Path], Path, str], list[str]]
 
 
 class ShortForms(yaml.SafeLoader):
@@ -60,6 +67,20 @@ def rendered(
     request: pytest.FixtureRequest, template: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     return render(template, tmp_path_factory.mktemp("render") / "churn", **request.param)
+
+
+@pytest.fixture(scope="session")
+def unseen() -> Unseen:
+    """Leave out files seen before: at the same place, with the same content, under the same rules."""
+    seen: set[tuple[str, bytes, str]] = set()
+
+    def new(paths: Sequence[Path], project: Path, rules: str) -> list[str]:
+        keys = {str(path): (str(path.relative_to(project)), path.read_bytes(), rules) for path in paths}
+        found = [path for path, key in keys.items() if key not in seen]
+        seen.update(keys.values())
+        return found
+
+    return new
 
 
 def files(project: Path) -> list[Path]:
@@ -105,8 +126,6 @@ def lines(path: Path) -> int:
 
 
 def test_no_jinja_is_left_and_every_yaml_and_toml_parses(rendered: Path) -> None:
-    import tomllib
-
     for path in files(rendered):
         if path.suffix == ".parquet":
             continue
@@ -123,9 +142,11 @@ def test_no_jinja_is_left_and_every_yaml_and_toml_parses(rendered: Path) -> None
             tomllib.loads(text)
 
 
-def test_rendered_code_is_linted_and_formatted(rendered: Path) -> None:
-    for words in (["check"], ["format", "--check"]):
-        run = [sys.executable, "-m", "ruff", *words, "--no-cache", str(rendered)]
+def test_rendered_code_is_linted_and_formatted(rendered: Path, unseen: Unseen) -> None:
+    settings = tomllib.loads((rendered / "pyproject.toml").read_text())["tool"]["ruff"]
+    python = unseen([path for path in files(rendered) if path.suffix == ".py"], rendered, str(settings))
+    for words in (["check"], ["format", "--check"]) if python else ():
+        run = [sys.executable, "-m", "ruff", *words, "--no-cache", *python]
         done = subprocess.run(run, cwd=rendered, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
 
@@ -136,20 +157,56 @@ def test_the_template_is_lintable_as_it_stands() -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_yaml_is_tidy(rendered: Path) -> None:
+def test_yaml_is_tidy(rendered: Path, unseen: Unseen) -> None:
     rules = (
         "{extends: default, rules: {line-length: {max: 120}, document-start: disable, "
         "truthy: {check-keys: false}, comments: {min-spaces-from-content: 1}}}"
     )
-    yamls = [
-        str(path)
-        for path in files(rendered)
-        if path.suffix in (".yml", ".yaml") and "answers" not in path.name
+    yamls = [path for path in files(rendered) if path.suffix in (".yml", ".yaml")]
+    if new := unseen([path for path in yamls if "answers" not in path.name], rendered, rules):
+        run = [sys.executable, "-m", "yamllint", "--strict", "-d", rules, *new]
+        done = subprocess.run(run, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout
+
+
+def test_only_what_the_answers_ask_for(rendered: Path) -> None:
+    """Each file is in expected_files.yaml where these answers find it; and there is no empty folder."""
+    answers = yaml.safe_load((rendered / ".copier-answers.yml").read_text())
+    listed = yaml.safe_load((Path(__file__).parent / "expected_files.yaml").read_text())
+    expected = [name for when, names in listed.items() if meets(answers, when) for name in names.split()]
+    assert [path.relative_to(rendered).as_posix() for path in files(rendered)] == sorted(expected)
+    empty = [path for path in rendered.rglob("*") if path.is_dir() and not any(path.iterdir())]
+    assert [path for path in empty if ".git" not in path.relative_to(rendered).parts] == []
+
+
+def meets(answers: dict[str, str], when: str) -> bool:
+    """Whether answers meet a line such as "deploy=docker|lambda orchestrator=cron", or "always"."""
+    if when == "always":
+        return True
+    conditions = [condition.partition("=") for condition in when.split()]
+    return all(answers[name] in given.split("|") for name, _, given in conditions)
+
+
+def test_scripts_use_what_macos_has_too() -> None:
+    """POSIX's shell, and no option that only GNU's tools know; cron.sh alone needs Linux, for flock."""
+    scripts = [ROOT / name for name in git(ROOT, "ls-files", "template").split("\n") if ".sh" in name]
+    assert scripts and all(path.read_text().startswith(("#!/bin/sh\n", "# Shared by")) for path in scripts)
+    makefiles = [
+        path for path in (ROOT / "template").rglob("*") if path.name[:8] == "Makefile" or ".mk" in path.name
     ]
-    done = subprocess.run(
-        [sys.executable, "-m", "yamllint", "--strict", "-d", rules, *yamls], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stdout
+    for path in [*scripts, *makefiles]:
+        found = GNU_ONLY.findall(path.read_text())
+        assert not found or (path.name == "cron.sh" and set(found) == {"flock"}), (path, found)
+
+
+def test_names_do_on_windows_and_macos(rendered: Path) -> None:
+    """No two differ in case only, no reserved name or sign, nothing too deep; scripts may be executed."""
+    names = [path.relative_to(rendered).as_posix() for path in files(rendered)]
+    assert len({name.casefold() for name in names}) == len(names)
+    for name in names:
+        assert not RESERVED.search(name) and len(name) < 100 and name.isascii(), name
+        path = rendered / name
+        assert path.read_bytes().startswith(b"#!") == bool(path.stat().st_mode & 0o111), name
 
 
 def test_copy_and_update_need_no_trust(template: Path, tmp_path: Path) -> None:

@@ -52,7 +52,6 @@ def case_name(case: object) -> str:
 @pytest.fixture(scope="module")
 def repositories(template: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A repository for each older template: that one tagged v1.0.0, then the working tree as v99.0.0."""
-    updating.compile_once()
     return {older: repository(older, template, tmp_path_factory.mktemp("older")) for older in OLDER}
 
 

@@ -3,7 +3,6 @@
 An edit goes by the text that it needs, so it fits older templates too; without that text it is not made.
 """
 
-import functools
 import itertools
 import shutil
 import subprocess
@@ -13,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import copier
-import jinja2.environment
-import pytest
 import yaml
 from conftest import ROOT, git, render
 
@@ -128,13 +125,24 @@ def _tool(project: Path) -> bool:
     return below_marker(project / "pyproject.toml", '\n[tool.mine]\nlevel = "high"\n', 3)
 
 
-@edit("own step in our CI file")
+@edit("own step in our workflow file")
 def _ci_step(project: Path) -> bool:
     path, old = project / ".github/workflows/lifecycle.yml", "      - name: Check\n        run: make check\n"
     return replace(path, old, old + "      - name: Mine\n        run: make licences\n")
 
 
-@edit("own CI file")
+@edit("own step in our GitLab file")
+def _gitlab_step(project: Path) -> bool:
+    old = "  script:\n    - make check\n"
+    return replace(project / ".gitlab-ci.yml", old, old + "    - make licences\n")
+
+
+@edit("own GitLab file")
+def _gitlab_file(project: Path) -> bool:
+    return write(project / ".gitlab/own.yml", "mine:\n  stage: check\n  script:\n    - echo mine\n")
+
+
+@edit("own workflow file")
 def _ci_file(project: Path) -> bool:
     text = "name: mine\non: push\njobs:\n  mine:\n    runs-on: self-hosted\n    steps: [{run: echo}]\n"
     return write(project / ".github/workflows/mine.yml", text)
@@ -304,24 +312,6 @@ class Renders:
             self._made[key] = render(self.template, self.scratch / f"{len(self._made)}" / "churn", **answers)
         shutil.copytree(self._made[key], to, symlinks=True)
         return to
-
-
-@functools.cache
-def compile_once() -> None:
-    """Let Jinja compile each text once in this process: Copier does it anew for each path of each render."""
-    whole = jinja2.environment.Environment.compile
-    known: dict[Any, Any] = {}
-
-    def compiled(self: Any, source: Any, name: Any = None, filename: Any = None, **more: Any) -> Any:
-        marks = (self.block_start_string, self.variable_start_string, self.keep_trailing_newline)
-        key = (type(self), marks, tuple(self.extensions), source, name, filename, tuple(more.items()))
-        if not isinstance(source, str):
-            return whole(self, source, name, filename, **more)
-        if key not in known:
-            known[key] = whole(self, source, name, filename, **more)
-        return known[key]
-
-    pytest.MonkeyPatch().setattr(jinja2.environment.Environment, "compile", compiled)
 
 
 def history() -> list[str]:

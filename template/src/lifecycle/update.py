@@ -63,9 +63,7 @@ def _judge(home: str, branch: str, back: str) -> None:
         told = f"files in conflict: {len(conflicts)}"
         raise LifecycleError(told, "mend them, git add them, then: make setup check")
     if failed:
-        raise LifecycleError(
-            "make check fails after the update", f"mend it on the branch {branch}, or go back"
-        )
+        raise LifecycleError("make check fails after the update", f"mend it on {branch}, or go back")
     errors.done(f"updated; to keep it: git add -A && git commit, then merge {branch} into {home}")
 
 
