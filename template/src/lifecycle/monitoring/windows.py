@@ -94,9 +94,10 @@ def collect(reference: Profile, folder: Path, version: str, hours: float) -> tup
     """
     windows = compaction.read(folder / version, f"{datetime.now(UTC) - timedelta(hours=hours):{STAMP}}")
     double = compaction.replaced(windows)
-    total, rejected = reference.empty(), 0
-    for name, window in windows.items():
-        if name not in double:
-            total.add_counts(window)
-            rejected += window["rejected"]
-    return total, rejected
+    used = [window for name, window in windows.items() if name not in double]
+    current = reference.empty()
+    if not used:
+        return current, 0
+    total = compaction.total(used)
+    current.add_counts(total)
+    return current, total["rejected"]
