@@ -4,16 +4,13 @@ import json
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import YamlConfigSettingsSource as YamlSource
 
 from .errors import SettingsError
 from .project import PARAMS
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from .sections import Anomalies, Performance, Section
 
 
 class Split(Section):
@@ -87,6 +84,8 @@ class Settings(BaseSettings):
     model: dict[str, Any] = {}
     gate: Gate = Gate()
     drift: Drift = Drift()
+    performance: Performance = Performance()
+    anomalies: Anomalies = Anomalies()
     retrain: Retrain = Retrain()
 
     @field_validator("model")
