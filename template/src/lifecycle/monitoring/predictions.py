@@ -6,6 +6,7 @@ then every fourth and so on. A reader thins the whole day to the widest step, so
 
 import time
 import uuid
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -89,13 +90,17 @@ def read(folder: Path, since: float) -> "pd.DataFrame":
 
 
 def _read_one(path: Path) -> "pd.DataFrame | None":
-    """Read a file, without the line that a kill may have torn: it has no id that anybody was given."""
+    """Read a file, without a last line that a kill has torn."""
     import pandas as pd
 
-    width = path.open(encoding="utf-8").readline().count(",") + 1
+    text = path.read_text(encoding="utf-8")
+    text = text[: text.rfind("\n") + 1]
+    width = text.partition("\n")[0].count(",") + 1
     if width < 4:
         return None
     names = ["time", "every", *(f"p{i}" for i in range(width - 3)), "id"]
-    lines = pd.read_csv(path, names=names, header=None, dtype={"id": str}, on_bad_lines="skip").dropna()
+    lines = pd.read_csv(
+        StringIO(text), names=names, header=None, dtype={"id": str}, on_bad_lines="skip"
+    ).dropna()
     sound = lines["id"].str.rpartition("-")[2].str.isdigit()
     return lines[sound].astype({"time": float, "every": int})
