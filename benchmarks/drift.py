@@ -16,11 +16,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-SIZES = [(10_000, 20), (100_000, 20), (1_000_000, 20), (100_000, 200)]
+SIZES = [(10_000, 20), (100_000, 20), (1_000_000, 20), (10_000, 200)]
 TOOLS = {  # what uv installs for each; none: this project's environment
     "plain reading of the file": [],
     "ours": [],
@@ -31,7 +32,7 @@ TOOLS = {  # what uv installs for each; none: this project's environment
     "whylogs": ["whylogs[viz]", "pandas<3", "pyarrow"],
     "Evidently 0.7.23": ["evidently==0.7.23", "pandas<3", "pyarrow"],
 }
-LIMIT = 240  # seconds for one measurement
+LIMIT = 480  # seconds of the clock for one measurement
 ROWS = (1_000, 10_000, 100_000, 1_000_000)
 CHECKS = 300  # simulated for each cell of the second table
 
@@ -46,10 +47,11 @@ def main() -> None:
         print(json.dumps(measure(options.one[0], Path(options.one[1]))))
         return
     sizes = [size for size in SIZES if size[0] <= options.max_rows]
-    with tempfile.TemporaryDirectory() as name:
+    with ProcessPoolExecutor(1) as pool, tempfile.TemporaryDirectory() as name:
+        simulated = pool.submit(alarm_table)
         measured = {tool: [run(tool, size, Path(name)) for size in sizes] for tool in TOOLS}
-    speed = speed_table(measured, sizes)
-    windows, alarms = windows_table(), alarm_table()
+        alarms = simulated.result()
+    speed, windows = speed_table(measured, sizes), windows_table()
     template = Path(__file__).with_name("drift.md.txt").read_text(encoding="utf-8")
     page = template.format(speed=speed, windows=windows, alarms=alarms, checks=CHECKS)
     if options.folder:
@@ -106,9 +108,9 @@ def measure(tool: str, folder: Path) -> dict[str, float]:
     work = PREPARED[tool](folder)  # imports
     took: list[float] = []
     while len(took) < 3 and sum(took) < 10:  # the best of three, or what there is within ten seconds
-        start = time.perf_counter()
+        start = time.process_time()  # the processor's: others may share the machine
         drifted = work()
-        took.append(time.perf_counter() - start)
+        took.append(time.process_time() - start)
     if drifted not in (None, ["x0"]):
         print(f"{tool} finds {drifted}, but x0 was moved", file=sys.stderr)
     # Not getrusage: its figure begins with that of the process that started this one.
