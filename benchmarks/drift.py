@@ -172,7 +172,7 @@ def reading(folder: Path) -> Callable[[], None]:
     from pyarrow.parquet import ParquetFile
 
     def work() -> None:
-        with ParquetFile(folder / "cur.parquet") as file:
+        with ParquetFile(folder / "cur.parquet", buffer_size=1 << 20, pre_buffer=False) as file:
             for _ in file.iter_batches(50_000):
                 pass
 
