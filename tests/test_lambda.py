@@ -355,7 +355,8 @@ def windows(one: Site, prefix: str) -> list[dict[str, Any]]:
     """Return the windows of counts under a prefix in the bucket."""
     listed = f"client('s3').list_objects_v2(Bucket='models', Prefix='{prefix}/windows/').get('Contents', ())"
     got = "client('s3').get_object(Bucket='models', Key=item['Key'])['Body'].read()"
-    return json.loads(one.cloud.run(f"print(json.dumps([json.loads({got}) for item in {listed}]))"))
+    found = f"[json.loads({got}) for item in {listed} if item['Key'].endswith('.json')]"
+    return json.loads(one.cloud.run(f"print(json.dumps({found}))"))
 
 
 def test_the_api_key_comes_from_ssm(one: Site, unpacked: Path) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from conftest import clean_environment, git, render
 
@@ -56,6 +57,11 @@ class Home:
         finally:
             os.killpg(server.pid, signal.SIGINT)
             server.wait(timeout=30)
+
+    def columns(self, url: str) -> list[str]:
+        """Return what the server asks for."""
+        with urllib.request.urlopen(f"{url}/openapi.json") as found:
+            return list(json.load(found)["components"]["schemas"]["Row"]["properties"])
 
     def live(self) -> str:
         """Return the version in production."""
@@ -135,6 +141,31 @@ def test_the_life_of_a_model(home: Home) -> None:
     ]
 
 
+def test_labels_that_come_later_tell_whether_it_is_still_good(home: Home) -> None:
+    """Rows are served, their labels come by id: first the true ones, then those of a world that changed."""
+    rows = pd.read_parquet(home.path / "data/deliveries.parquet").tail(600)
+    target = "late" if 'TARGET = "late"' in (home.path / "src/churn/schema.py").read_text() else "minutes"
+    sent = json.loads(rows.to_json(orient="records", date_format="iso"))
+    with home.serving() as url:
+        names = home.columns(url)
+        body = json.dumps([{name: row[name] for name in names} for row in sent]).encode()
+        request = urllib.request.Request(f"{url}/predict", body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request) as found:
+            ids = json.load(found)["ids"]
+    assert home.run("uv run lifecycle performance", ok=False).returncode == 3
+    pd.DataFrame({"id": ids, "label": rows[target].to_numpy()}).to_csv(home.path / "labels.csv")
+    assert "600 labels kept; 600 are of predictions" in home.run("make labels FILE=labels.csv").stdout
+    assert "same: " in home.run("make performance").stdout
+    swapped = {"late": "on_time", "on_time": "late"}
+    other = rows[target] + 30 if target == "minutes" else rows[target].map(swapped)
+    pd.DataFrame({"id": ids, "label": other.to_numpy()}).to_parquet(home.path / "labels.parquet")
+    home.run("make labels FILE=labels.parquet")
+    worse = home.run("uv run lifecycle performance --json", ok=False)
+    assert worse.returncode == 2 and json.loads(worse.stdout)["verdict"] == "worse"
+    for name in ("labels.csv", "labels.parquet"):
+        (home.path / name).unlink()
+
+
 def test_a_worse_model_stops_the_pipeline(home: Home) -> None:
     params = home.path / "params.yaml"
     good = params.read_text()
@@ -146,7 +177,7 @@ def test_a_worse_model_stops_the_pipeline(home: Home) -> None:
     home.run("make retrain")
 
 
-@pytest.mark.parametrize("page", ["failed-gate.md", "drift.md", "retraining.md"])
+@pytest.mark.parametrize("page", ["failed-gate.md", "drift.md", "performance.md", "retraining.md"])
 def test_every_command_of_a_runbook_works(home: Home, page: str) -> None:
     blocks = commands(home.path / "docs/runbooks" / page)
     assert blocks
@@ -155,10 +186,10 @@ def test_every_command_of_a_runbook_works(home: Home, page: str) -> None:
 
 
 def prove(home: Home, command: str) -> None:
-    """Run a command; a drift check must come to a verdict, whose exit code make turns into a failure."""
-    drift = "drift" in command
+    """Run a command; a check must come to a verdict, whose exit code make turns into a failure."""
+    drift = "drift" in command or "performance" in command
     done = home.run(command, ok=not drift)
-    verdicts = ("no drift: ", "drift: moved: ", "insufficient data: ", '"verdict": ')
+    verdicts = ("no drift: ", "drift: moved: ", "insufficient data: ", "same: ", "worse: ", '"verdict": ')
     assert not drift or any(verdict in done.stdout for verdict in verdicts), done.stdout + done.stderr
 
 

@@ -113,6 +113,17 @@ def test_what_was_served_is_counted_when_the_server_ends(
     assert [window["rows"] for window in windows] == [5]
 
 
+def test_each_prediction_has_an_id_by_which_labels_find_it(
+    work: Path, monkeypatch: pytest.MonkeyPatch, row: dict[str, Any]
+) -> None:
+    monkeypatch.setenv("MODEL_DIR", str(CANDIDATE))
+    with TestClient(create_app()) as client:
+        answer = client.post("/predict", json=[row] * 3).json()
+    lines = [line for path in WINDOWS.rglob("predictions/*.csv") for line in path.read_text().splitlines()]
+    assert [line.rpartition(",")[2] for line in lines] == answer["ids"]
+    assert len(set(answer["ids"])) == 3
+
+
 def test_the_server_loads_no_training_library() -> None:
     program = "import sys, lifecycle.serving.api; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

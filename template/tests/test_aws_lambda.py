@@ -35,8 +35,9 @@ class Both:
             "isBase64Encoded": True,
         }
         answer = aws_lambda.handler(event)
-        body = json.loads(answer["body"])
-        assert (answer["statusCode"], body) == (server.status_code, server.json()), content[:200]
+        body, theirs = json.loads(answer["body"]), server.json()
+        assert len(body.pop("ids", ())) == len(theirs.pop("ids", ())), "each gives ids of its own"
+        assert (answer["statusCode"], body) == (server.status_code, theirs), content[:200]
         return answer["statusCode"], body
 
     def predict(self, content: str) -> int:

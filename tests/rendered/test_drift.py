@@ -12,8 +12,7 @@ from scipy import stats
 
 from lifecycle.columns import Arrays, Column, Schema
 from lifecycle.monitoring import drift, report
-from lifecycle.monitoring.importance import importances
-from lifecycle.monitoring.profile import Profile
+from lifecycle.monitoring.profile import Profile, importances
 from lifecycle.monitoring.windows import Recorder, collect
 from lifecycle.settings import Drift
 

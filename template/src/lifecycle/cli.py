@@ -33,6 +33,8 @@ COMMANDS = {  # name: the module that holds it, imported only when it is called
     "serve": "live",
     "predict": "live",
     "drift": "live",
+    "labels": "outcomes",
+    "performance": "outcomes",
     "score": "score",  # rendered where batches are scored
     "begin": "retraining",
     "step": "retraining",

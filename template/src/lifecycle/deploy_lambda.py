@@ -15,7 +15,7 @@ from .deploy_lambda_function import Function
 from .deploy_lambda_package import BUILD, build_model, sizes
 from .errors import LifecycleError
 from .project import WINDOWS
-from .serving.aws_lambda_windows import pull
+from .serving.aws_lambda_pull import pull
 
 KEEP = 5  # versions of the function; one holds some 45 MB
 version = click.argument("version")
@@ -112,7 +112,7 @@ def windows() -> None:
     version, hours = function.live().version, settings.load().drift.window_hours
     os.environ |= {"WINDOWS_BUCKET": function.bucket, "WINDOWS_PREFIX": function.prefix}
     with clear():
-        pull(version, WINDOWS, hours)
+        pull(version, WINDOWS, hours, logs=True)
     say(f"the counts that {version} has served are in {WINDOWS}")
 
 

@@ -105,14 +105,26 @@ def error(actual: np.ndarray, predicted: np.ndarray, schema: Schema) -> float:
     return float(sk.mean_absolute_error(actual, predicted))
 
 
-def others(actual: np.ndarray, predicted: np.ndarray, schema: Schema) -> dict[str, float]:
-    """Return the further figures that people ask for; the gate does not look at them."""
+def others(actual: np.ndarray, predicted: np.ndarray, schema: Schema) -> dict[str, Any]:
+    """Return further figures, which the gate does not look at. error_sd: of the error of one row; classes:
+    precision and recall of each, what a week's are compared with.
+    """
     if not schema.classes:
-        squared = sk.root_mean_squared_error(actual, predicted)
-        return {"rmse": float(squared), "r2": float(sk.r2_score(actual, predicted))}
-    figures = {"accuracy": float(sk.accuracy_score(actual, predicted.argmax(axis=1)))}
+        squared, spread = sk.root_mean_squared_error(actual, predicted), np.std(np.abs(actual - predicted))
+        r2 = float(sk.r2_score(actual, predicted))
+        return {"rmse": float(squared), "r2": r2, "error_sd": float(spread)}
+    said = predicted.argmax(axis=1)
+    figures: dict[str, Any] = {"accuracy": float(sk.accuracy_score(actual, said))}
     if len(schema.classes) == 2 and len(np.unique(actual)) == 2:
         figures["roc_auc"] = float(sk.roc_auc_score(actual, predicted[:, 1]))
+    of_truth = np.clip(predicted[np.arange(len(actual)), actual], np.finfo(np.float64).eps, 1)
+    figures["error_sd"] = float(np.std(np.log(of_truth)))
+    every = list(range(len(schema.classes)))
+    each: Any = sk.precision_recall_fscore_support(actual, said, labels=every, zero_division=0)
+    figures["classes"] = {
+        str(label): {"precision": float(each[0][i]), "recall": float(each[1][i]), "rows": int(each[3][i])}
+        for i, label in enumerate(schema.classes)
+    }
     return figures
 
 

@@ -102,8 +102,8 @@ def examine(source: Path | None = None) -> tuple[drifting.Verdict, str, Profile,
     if source:
         current, rejected = files.count(source, predictor, reference, project.load("schema")), 0
     else:
-        compact(WINDOWS / predictor.version)
         current, rejected = windows.collect(reference, WINDOWS, predictor.version, bars.window_hours)
+        compact(WINDOWS / predictor.version)
     return drifting.judge(reference, current, rejected, bars), predictor.version, reference, current
 
 

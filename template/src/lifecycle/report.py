@@ -17,6 +17,8 @@ def report() -> None:
     facts = json.loads(METRICS.read_text(encoding="utf-8"))
     click.echo(f"{sentence(facts)}\n\n| figure | value |\n| --- | --- |")
     for key, value in facts.items():
+        if isinstance(value, dict):
+            continue  # of each class: for programs
         click.echo(f"| {key} | {f'{value:.4g}' if isinstance(value, float) else value} |")
     click.echo(f"\n```mermaid\n{chart(facts)}\n```")
 

@@ -10,7 +10,7 @@ from pydantic_settings import YamlConfigSettingsSource as YamlSource
 
 from .errors import SettingsError
 from .project import PARAMS
-from .sections import Policy, Section
+from .sections import Anomalies, Performance, Policy, Section
 
 
 class Split(Section):
@@ -84,6 +84,8 @@ class Settings(BaseSettings):
     model: dict[str, Any] = {}
     gate: Gate = Gate()
     drift: Drift = Drift()
+    performance: Performance = Performance()
+    anomalies: Anomalies = Anomalies()
     retrain: Retrain = Retrain()
     policy: Policy = Policy()
 

@@ -1,4 +1,4 @@
-"""Keeps the number of windows small: those of an hour become one file, after a day those of a day.
+"""Keeps the number of windows small: those of three hours become one file, after a day those of a day.
 
 A merged window names the files it came from, which are removed after it was written. Killed in between, both
 are there: a reader leaves out what another file names, and the next compaction removes it. Windows never
@@ -16,14 +16,19 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 STAMP = "%Y%m%dT%H%M%SZ"
 KEEP_DAYS = 90
+MOST = 40  # files: 8 of the newest day, 8 of the week before, and what came since the last time
 MERGED = "-merged-"
 PULLED = ".pulled"  # these are copies of a bucket's, which would be fetched again
 
 
-def compact(folder: Path) -> None:
-    """Merge the windows in a folder, unless another process does or this one may not."""
+def compact(folder: Path, most: int = MOST) -> None:
+    """Merge the windows in a folder when there are many, unless another process does or this one may not."""
+    if sum(1 for _ in folder.glob("*.json")) <= most:
+        return
     try:
         with _lock(folder) as mine:
             if mine and not (folder / PULLED).exists():
@@ -56,9 +61,11 @@ def total(windows: list[dict[str, Any]]) -> dict[str, Any]:
     features = {}
     for name, first in windows[0]["features"].items():
         parts = [window["features"][name] for window in windows]
-        columns = zip(*(part["counts"] for part in parts), strict=True)
-        features[name] = {"counts": [sum(column) for column in columns]}
-        features[name] |= {key: sum(p.get(key, 0) for p in parts) for key in first if key != "counts"}
+        if len({len(part["counts"]) for part in parts}) > 1:
+            raise ValueError(f"the windows of {name} have other bins: are they of another version?")
+        counts = np.sum([part["counts"] for part in parts], axis=0, dtype=np.int64).tolist()
+        single = [key for key in ("missing", "outside") if key in first]
+        features[name] = {"counts": counts} | {key: sum(p.get(key, 0) for p in parts) for key in single}
     return {"features": features} | {key: sum(w[key] for w in windows) for key in ("rows", "rejected")}
 
 
@@ -81,7 +88,7 @@ def _merge(folder: Path, now: datetime) -> None:
         if name < oldest:
             (folder / name).unlink()
         else:
-            groups[name[:8] if name < day else name[:11]].append(name)
+            groups[name[:8] if name < day else f"{name[:9]}{int(name[9:11]) // 3}"].append(name)
     for path in folder.glob("*.partial"):
         if path.name < day:  # of a process that was killed
             path.unlink()

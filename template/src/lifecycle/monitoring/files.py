@@ -40,7 +40,8 @@ def count(source: Path, predictor: Predictor, reference: Profile, schema: Module
     declared = schema.SCHEMA.select_columns([column.name for column in predictor.schema.columns])
     plain = is_plain(declared)
     try:
-        with ParquetFile(source) as parquet:
+        # Without these two Arrow reads ahead, and keeps what it has read until the end.
+        with ParquetFile(source, buffer_size=1 << 20, pre_buffer=False) as parquet:
             every = max(1, parquet.metadata.num_rows // PREDICTED)
             names = [name for name in declared.columns if name in parquet.schema_arrow.names]
             seen = 0

@@ -5,7 +5,7 @@ windows of several processes, days or hosts are one window.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from . import bins
 from .bins import Feature
 
 PREDICTION = "(prediction)"
+SHUFFLED = 2000  # rows that importance is measured on
 
 
 class Profile:
@@ -117,3 +118,22 @@ def _names(classes: list[Any]) -> np.ndarray:
 def _predicted(predictions: np.ndarray, names: np.ndarray) -> np.ndarray:
     """Return the predicted numbers, or the names of the most probable classes."""
     return names[predictions.argmax(axis=1)] if len(names) else predictions
+
+
+def importances(columns: Arrays, predict: Callable[[Arrays], np.ndarray]) -> dict[str, float]:
+    """Return for each column the mean change of the predictions when it is shuffled, the largest being 1.
+
+    Permutation importance (Breiman 2001) of the predictions instead of the error, so that it needs no labels.
+    Columns that say the same share their importance: hold it against a low bar only.
+    """
+    random = np.random.default_rng(0)
+    rows = len(next(iter(columns.values())))
+    some = np.sort(random.choice(rows, min(rows, SHUFFLED), replace=False))
+    sample = {name: values[some] for name, values in columns.items()}
+    before = predict(sample)
+    changes = {}
+    for name, values in sample.items():
+        after = predict({**sample, name: random.permutation(values)})
+        changes[name] = float(np.mean(np.abs(after - before)))
+    largest = max(changes.values()) or 1.0
+    return {name: change / largest for name, change in changes.items()}

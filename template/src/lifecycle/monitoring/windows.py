@@ -7,13 +7,16 @@ import time
 import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..columns import Arrays
 from ..project import write_text
 from . import compaction
+from .anomalies import AnomalyLog
 from .compaction import STAMP
+from .predictions import PredictionLog, append
 from .profile import Profile
 
 COMPACT = 60  # windows that a server writes before it merges them
@@ -25,12 +28,21 @@ class Recorder:
     A kill loses at most the seconds since the last window.
     """
 
-    def __init__(self, reference: Profile, folder: Path, version: str, seconds: float) -> None:
+    def __init__(
+        self,
+        reference: Profile,
+        folder: Path,
+        version: str,
+        seconds: float,
+        rules: dict[str, Any] | None = None,
+    ) -> None:
+        """rules: those of the anomaly log, from the params that the model was trained with."""
         self._reference = reference
         self._folder = folder / version
         self._seconds = seconds
         self._lock = threading.Lock()
         self._window, self._rejected = reference.empty(), 0
+        self._logs = PredictionLog(), AnomalyLog(reference, rules or {})
         self._written = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._flush_often, daemon=True)
@@ -42,9 +54,14 @@ class Recorder:
             raise PermissionError(f"{self._folder} is not writable")
         self._thread.start()
 
-    def add(self, columns: Arrays, predictions: np.ndarray) -> None:
+    def add(self, columns: Arrays, predictions: np.ndarray) -> list[str]:
+        """Count rows and what was predicted for them; return an id for each prediction."""
+        made, odd = self._logs
         with self._lock:
             self._window.add(columns, predictions)
+            ids = made.add(predictions)
+            odd.add(columns, predictions, ids)
+        return ids
 
     def reject(self, rows: int) -> None:
         """Count rows that were refused because they break the schema."""
@@ -52,7 +69,20 @@ class Recorder:
             self._rejected += rows
 
     def flush(self) -> None:
-        """Write what was counted since the last time, if anything; what cannot be written is kept."""
+        """Write what came since the last time, if anything; what cannot be written is kept."""
+        self._flush_window()
+        for log in self._logs:
+            with self._lock:
+                name, lines = log.take()
+            try:
+                if lines:
+                    self.append(name, lines)
+            except BaseException:
+                with self._lock:
+                    log.give_back(lines)
+                raise
+
+    def _flush_window(self) -> None:
         with self._lock:
             window, rejected = self._window, self._rejected
             self._window, self._rejected = self._reference.empty(), 0
@@ -74,6 +104,10 @@ class Recorder:
         if self._written % COMPACT == 0:
             compaction.compact(self._folder)
 
+    def append(self, name: str, lines: list[str]) -> None:
+        """Put lines of a log where they are looked for."""
+        append(self._folder / name, lines)
+
     def close(self) -> None:
         self._stop.set()
         self._thread.join()
@@ -94,9 +128,10 @@ def collect(reference: Profile, folder: Path, version: str, hours: float) -> tup
     """
     windows = compaction.read(folder / version, f"{datetime.now(UTC) - timedelta(hours=hours):{STAMP}}")
     double = compaction.replaced(windows)
-    total, rejected = reference.empty(), 0
-    for name, window in windows.items():
-        if name not in double:
-            total.add_counts(window)
-            rejected += window["rejected"]
-    return total, rejected
+    used = [window for name, window in windows.items() if name not in double]
+    current = reference.empty()
+    if not used:
+        return current, 0
+    total = compaction.total(used)
+    current.add_counts(total)
+    return current, total["rejected"]

@@ -44,7 +44,9 @@ def create_app() -> FastAPI:
     if not predictor.healthy():
         raise LifecycleError(f"{server.model_dir} does not predict its fixture row as published")
     profile = Profile.read(server.model_dir)
-    recorder = Recorder(profile, server.windows_dir, predictor.version, server.window_seconds)
+    recorder = Recorder(
+        profile, server.windows_dir, predictor.version, server.window_seconds, predictor.anomaly_rules
+    )
     meters = Meters(predictor.version, profile)
 
     @asynccontextmanager

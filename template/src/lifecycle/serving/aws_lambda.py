@@ -38,7 +38,7 @@ class Service:
         self._body: TypeAdapter[Any] = TypeAdapter(body_type(schema, row))
         self._limit = int(os.environ.get("MAX_BODY_BYTES", "1000000"))
         self._key = _api_key()
-        self.recorder = S3Recorder(Profile.read(folder), self.predictor.version)
+        self.recorder = S3Recorder(Profile.read(folder), self.predictor.version, self.predictor.anomaly_rules)
         self.keeper = Keeper(self.recorder)
         self.keeper.start()
 

@@ -23,7 +23,8 @@ from .. import triggers
 from ..errors import LifecycleError
 from ..project import NAME
 from .aws_lambda_cooldown import TooSoon, cooldown
-from .aws_lambda_windows import place, pull
+from .aws_lambda_pull import pull
+from .aws_lambda_windows import place
 
 WINDOWS = Path("/tmp/windows")
 

@@ -9,20 +9,15 @@ import signal
 import threading
 import time
 import urllib.request
-from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..columns import Arrays
-from ..monitoring.compaction import PULLED, STAMP
 from ..monitoring.profile import Profile
 from ..monitoring.windows import Recorder
-from ..project import NAME, write_text
-
-READERS = 16  # windows that are read at once
+from ..project import NAME
 
 
 def place() -> tuple[str, str]:
@@ -33,15 +28,15 @@ def place() -> tuple[str, str]:
 class S3Recorder(Recorder):
     """Counts what one environment sees; without WINDOWS_BUCKET nothing is written."""
 
-    def __init__(self, reference: Profile, version: str) -> None:
-        super().__init__(reference, Path(), version, float(os.environ.get("WINDOW_SECONDS", "300")))
+    def __init__(self, reference: Profile, version: str, rules: dict[str, Any]) -> None:
+        super().__init__(reference, Path(), version, float(os.environ.get("WINDOW_SECONDS", "300")), rules)
         self._version = version
         self._since = 0.0  # wall clock of the oldest row that is not written yet: it goes on in a freeze
         self._client: Any = None
 
-    def add(self, columns: Arrays, predictions: np.ndarray) -> None:
-        super().add(columns, predictions)
+    def add(self, columns: Arrays, predictions: np.ndarray) -> list[str]:
         self._since = self._since or time.time()
+        return super().add(columns, predictions)
 
     def reject(self, rows: int) -> None:
         super().reject(rows)
@@ -61,6 +56,10 @@ class S3Recorder(Recorder):
         bucket, prefix = place()
         key = f"{prefix}/windows/{self._version}/{name}"
         self._connect().put_object(Bucket=bucket, Key=key, Body=text.encode())
+
+    def append(self, name: str, lines: list[str]) -> None:
+        kind, _, file = name.partition("/")
+        self.write(f"{kind}/{file.replace('.', f'-{time.time_ns()}.')}", "".join(lines))
 
     def _connect(self) -> Any:
         if self._client is None:
@@ -126,25 +125,3 @@ def _try(write: Any) -> None:
         write()
     except Exception as error:  # serving must not end; what was not written is kept for the next time
         print(f"cannot write the served counts: {error}", flush=True)
-
-
-def pull(version: str, folder: Path, hours: float) -> None:
-    """Copy a version's windows of the last hours into a folder, those that are not there yet."""
-    import boto3
-
-    client: Any = boto3.client("s3")
-    bucket, prefix = place()
-    oldest = f"{datetime.now(UTC) - timedelta(hours=hours):{STAMP}}"
-    where = f"{prefix}/windows/{version}/"
-    pages = client.get_paginator("list_objects_v2")
-    pages = pages.paginate(Bucket=bucket, Prefix=where, StartAfter=where + oldest)
-    keys = [item["Key"] for page in pages for item in page.get("Contents", ())]
-
-    def copy(key: str) -> None:
-        to = folder / version / key.removeprefix(where)
-        if not to.exists():
-            write_text(to, client.get_object(Bucket=bucket, Key=key)["Body"].read().decode())
-
-    write_text(folder / version / PULLED, "")
-    with ThreadPoolExecutor(READERS) as pool:
-        list(pool.map(copy, keys))

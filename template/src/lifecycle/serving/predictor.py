@@ -72,8 +72,13 @@ class Predictor:
         rows = body if isinstance(body, list) else [body]
         columns = from_rows([row.model_dump(by_alias=True) for row in rows], self.schema.columns)
         output = self.predict_arrays(columns)
-        recorder.add(columns, output)
-        return {"version": self.version, "predictions": self.answers(output)}, output
+        ids = recorder.add(columns, output)
+        return {"version": self.version, "predictions": self.answers(output), "ids": ids}, output
+
+    @property
+    def anomaly_rules(self) -> dict[str, Any]:
+        """What params.yaml said of the anomaly log when the model was trained; {}: nothing is logged."""
+        return self.manifest.params.get("anomalies", {}) if self.manifest else {}
 
     @property
     def fixture(self) -> dict[str, Any]:

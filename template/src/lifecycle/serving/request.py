@@ -69,13 +69,14 @@ def _strict(kind: str) -> Any:
 
 
 def answer_type(schema: Schema) -> type[BaseModel]:
-    """Return the model of an answer: the version, and a prediction a row."""
+    """Return the model of an answer: the version, a prediction a row, and their ids for labels."""
     value: Any = _one_of(schema.classes) if schema.classes else float
     fields: dict[str, Any] = {"prediction": (value, ...)}
     if schema.classes:
         fields["probabilities"] = (dict[str, float], ...)
     prediction = create_model("Prediction", **fields)
-    return create_model("Answer", version=(str, ...), predictions=(list[prediction], ...))
+    rows: dict[str, Any] = {"predictions": (list[prediction], ...), "ids": (list[str], ...)}
+    return create_model("Answer", version=(str, ...), **rows)
 
 
 class Fault(BaseModel):

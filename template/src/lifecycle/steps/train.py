@@ -15,8 +15,7 @@ from .. import columns, project, settings
 from ..candidate import digest
 from ..errors import DataError, LifecycleError
 from ..estimator import to_model
-from ..monitoring.importance import importances
-from ..monitoring.profile import Profile
+from ..monitoring.profile import Profile, importances
 from ..project import CANDIDATE, HOLDOUT, LOCK, TRAINING, VALID, write_text
 from .ingest import write_parquet
 
