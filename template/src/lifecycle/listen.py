@@ -18,7 +18,8 @@ from typing import Any
 import click
 
 from . import errors
-from .errors import Busy, LifecycleError, SettingsError, alert
+from .errors import Busy, LifecycleError, SettingsError
+from .monitoring.alerts import alert
 from .monitoring.policy import HELD_BACK, RETRAIN, ROLL_BACK
 from .react import service_worse
 from .retraining import cooldown
@@ -74,7 +75,7 @@ def answer(body: bytes) -> tuple[int, dict[str, str]]:
         errors.failed(str(error))
         return 200, {"dropped": str(error)}
     except (LifecycleError, OSError) as error:
-        alert(f"{what} ({reason}) could not be done: {error}")
+        alert(f"{what} ({reason}) could not be done: {error}", severity="error")
         return 503, {"error": "it could not be done: see the log of lifecycle listen"}
 
 

@@ -132,6 +132,7 @@ def add(checks: Sequence[Check], new: Check) -> list[Check]:
 def worth_writing(before: Sequence[Check], after: Sequence[Check], bars: "Policy") -> bool:
     """Say whether a store should hear of the last check: not of the hundredth quiet one of a day."""
     last, known = after[-1], before[-1] if before else None
-    joined = known is not None and known.since == last.since and known.same_as(last)
+    if known is None or known.since != last.since or not known.same_as(last):
+        return True
     few = last.times <= max(bars.least_checks, bars.drifts_in_a_row)
-    return not joined or few or last.alerted != known.alerted or last.at - known.at >= OFTEN
+    return few or last.alerted != known.alerted or last.at - known.at >= OFTEN
