@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 DRIVER = """
 import contextlib, io, json, shutil, sys
 import pandas as pd
-from lifecycle import cli, columns, listen, project
+from lifecycle import cli, columns, project, webhooks
 from lifecycle.monitoring.profile import Profile
 from lifecycle.monitoring.windows import Recorder
 from lifecycle.registry.contract import live_model
@@ -40,7 +40,7 @@ def command(words):
         return end.code or 0
 
 def hook(body):
-    status, said = listen.answer(json.dumps(body).encode())
+    status, said = webhooks.answer(json.dumps(body).encode())
     print(json.dumps(said))
     return status
 
@@ -161,6 +161,14 @@ def test_errors_after_a_release_roll_it_back_once(project: Project, heard: Heard
 def test_errors_long_after_a_release_are_told_only(project: Project, heard: Heard) -> None:
     ran = run(project, ("hook", WORSE), LIVE, LIFECYCLE_POLICY__RELEASE_HOURS="0")
     assert live(ran[1][1]) == ["live", ""] and len(heard.take()[0]) == 1
+
+
+def test_what_prometheus_only_tells_is_told_once(project: Project, heard: Heard) -> None:
+    firing = {"status": "firing", "labels": {"alertname": "ModelDown", "action": "tell"}}
+    hook = ("hook", {"alerts": [firing | {"annotations": {"summary": "nothing answers"}}]})
+    ran = run(project, hook, hook, LIVE)
+    assert [code for code, _ in ran] == [202, 202, 0] and live(ran[2][1]) == ["live", ""]
+    assert heard.take()[0] == ["churn: ModelDown (nothing answers)"]
 
 
 ASKED = {

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from .registry.contract import PRODUCTION, open_registry
 from .releases import as_json
 from .retraining import cooldown
 
+SHOWN = 20  # features in the metrics of `lifecycle listen`
+
 
 @click.command()
 def due() -> None:
@@ -31,10 +33,9 @@ def due() -> None:
     action = Action()
     if PRODUCTION in registry.aliases():
         verdict, version = look()
-        found = Check(
-            version, time.time(), drift=verdict.verdict, why=verdict.why, released=released(registry)
-        )
-        action = react(found, registry, claim)
+        furthest = {item.name: round(item.ks, 4) for item in verdict.features[:SHOWN]}
+        found = Check(version, time.time(), verdict.verdict, why=verdict.why, ks=furthest)
+        action = react(replace(found, released=released(registry)), registry, claim)
         if action.do != RETRAIN:
             click.echo(f"{verdict.verdict}: {verdict.why}")
         handled = action.do in (ROLL_BACK, HELD_BACK)
