@@ -146,7 +146,7 @@ def test_a_worse_model_stops_the_pipeline(home: Home) -> None:
     home.run("make retrain")
 
 
-@pytest.mark.parametrize("page", ["failed-gate.md", "drift.md", "retraining.md"])
+@pytest.mark.parametrize("page", ["failed-gate.md", "drift.md", "retraining.md", "alerts.md"])
 def test_every_command_of_a_runbook_works(home: Home, page: str) -> None:
     blocks = commands(home.path / "docs/runbooks" / page)
     assert blocks
@@ -173,6 +173,8 @@ ELSEWHERE = {  # proved by other tests, because they need Docker, a crontab or a
     "make status": "test_docker_release.py",
     "make rollback": "test_docker_release.py",
     "make schedule": "test_cron.py",
+    "make simulate": "test_simulate.py",
+    "promtool test rules observability/rules_test.yml": "test_observability.py",
     "copier update": "test_render.py",
 }
 

@@ -20,7 +20,10 @@ STEPS = {
     "evaluate": "The gate: seal the candidate, or say why not.",
     "register": "Publish the candidate and point the alias staging at it.",
 }
-TOOLS = {"adopt": "Make the project yours: write data, schema, features and model for a file."}
+TOOLS = {
+    "adopt": "Make the project yours: write data, schema, features and model for a file.",
+    "simulate": "Live through months with faults, and see what the loop does about each.",
+}
 COMMANDS = {  # name: the module that holds it, imported only when it is called
     "promote": "releases",
     "rollback": "releases",
