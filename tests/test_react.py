@@ -129,6 +129,16 @@ def test_broken_data_blocks_retraining_on_new_data_too(project: Project, heard: 
     assert len(heard.take()[0]) == 1 and found(ran[3][1]) == [("broken data", "alert", 2)]
 
 
+def test_new_data_is_the_reason_whatever_was_served(project: Project, heard: Heard) -> None:
+    """It stands alone on stdout: what starts the retraining hands it on."""
+    lock = {"ingest": {"cmd": "lifecycle ingest", "deps": [{"path": "data", "md5": "0.dir"}]}}
+    (project.path / "dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": lock}))
+    ran = run(project, serve(QUIET), ("due",), serve(QUIET, rejected=1000), ("due",))
+    assert ran[1][0] == 2 and ran[1][1].startswith("new data: ") and ran[1][1].count("\n") == 1
+    assert ran[3][0] == 4 and "left out: new data: " in ran[3][1]
+    assert len(heard.take()[0]) == 1
+
+
 def test_few_rows_are_no_reason_for_anything(project: Project, heard: Heard) -> None:
     ran = run(project, serve(MOVED, 100, 300), ("due",))
     assert ran[1][0] == 3 and ran[1][1].startswith("insufficient data")
