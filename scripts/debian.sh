@@ -1,6 +1,6 @@
 #!/bin/sh
 # Install from Debian what the tests use and PyPI does not have; do nothing when it is there.
-# Usage: sh scripts/debian.sh [base|docker|s3|cron|podman ...]     without a part: all of them
+# Usage: sh scripts/debian.sh [base|docker|s3|cron|podman|prometheus ...]     without a part: all of them
 # Exit: 0 all is there, 64 unknown part, 69 no apt-get, 77 not root (nothing was done),
 #       70 a package lacks its command, else what apt-get says.
 set -eu
@@ -44,9 +44,13 @@ packages() {
       echo "catatonit catatonit is the first process of such a pod"
       echo "mmdebstrap mmdebstrap makes a base image where python:3.11-slim cannot be pulled"
       ;;
+    prometheus)
+      echo "prometheus prometheus,promtool scrapes a rendered project and checks its rules"
+      echo "prometheus-alertmanager prometheus-alertmanager,amtool sends what fires to lifecycle listen"
+      ;;
     *)
       echo "debian.sh: there is no part '$1'" >&2
-      echo "usage: sh scripts/debian.sh [base|docker|s3|cron|podman ...]" >&2
+      echo "usage: sh scripts/debian.sh [base|docker|s3|cron|podman|prometheus ...]" >&2
       exit 64
       ;;
   esac
@@ -59,6 +63,7 @@ cost() {
     docker) echo "the tests marked docker are not run: building, releasing, rolling back images" ;;
     cron) echo "the tests marked cron are not run: make schedule, and what cron runs" ;;
     podman) echo "the tests marked podman are not run: the pods of the Kubernetes target" ;;
+    prometheus) echo "the tests marked prometheus are not run: rules, dashboard, and alerts that start retraining" ;;
     s3) echo "the tests marked s3 are not run: the model registry on a real S3 server" ;;
   esac
 }
@@ -81,7 +86,7 @@ lacking() {
   done
 }
 
-[ $# -gt 0 ] || set -- base docker s3 cron podman
+[ $# -gt 0 ] || set -- base docker s3 cron podman prometheus
 # A mistyped part stops here, before anything is installed.
 for part in "$@"; do packages "$part" >/dev/null; done
 

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 DRIVER = """
 import contextlib, io, json, shutil, sys
 import pandas as pd
-from lifecycle import cli, columns, listen, project
+from lifecycle import cli, columns, project, webhooks
 from lifecycle.monitoring.profile import Profile
 from lifecycle.monitoring.windows import Recorder
 from lifecycle.registry.contract import live_model
@@ -40,7 +40,7 @@ def command(words):
         return end.code or 0
 
 def hook(body):
-    status, said = listen.answer(json.dumps(body).encode())
+    status, said = webhooks.answer(json.dumps(body).encode())
     print(json.dumps(said))
     return status
 
@@ -114,9 +114,10 @@ def test_drift_retrains_is_told_once_and_recorded(project: Project, heard: Heard
     ran = run(project, *quiet, *moved, FOUND, ("decisions",))
     assert [code for code, _ in ran] == [0, 0, 0, 2, 75, 0, 0]
     assert ran[1][1].startswith("no drift: ") and ran[3][1].startswith("drift: moved: ")
+    assert heard.done == ["retraining was asked for"]
     alerts, _ = heard.take()
     assert len(alerts) == 1, "the same again within a day"
-    assert "drift: moved: " in alerts[0] and "retraining was asked for" in alerts[0]
+    assert "drift: moved: " in alerts[0]
     assert found(ran[5][1]) == [("no drift", "nothing", 1), ("drift", "retrain", 2)]
     assert "moved: " in ran[6][1]
 
@@ -126,6 +127,16 @@ def test_broken_data_blocks_retraining_on_new_data_too(project: Project, heard: 
     assert [code for code, _ in ran] == [0, 4, 4, 0]
     assert ran[1][1].startswith("broken data: 1,000 of 3,000 rows")
     assert len(heard.take()[0]) == 1 and found(ran[3][1]) == [("broken data", "alert", 2)]
+
+
+def test_new_data_is_the_reason_whatever_was_served(project: Project, heard: Heard) -> None:
+    """It stands alone on stdout: what starts the retraining hands it on."""
+    lock = {"ingest": {"cmd": "lifecycle ingest", "deps": [{"path": "data", "md5": "0.dir"}]}}
+    (project.path / "dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": lock}))
+    ran = run(project, serve(QUIET), ("due",), serve(QUIET, rejected=1000), ("due",))
+    assert ran[1][0] == 2 and ran[1][1].startswith("new data: ") and ran[1][1].count("\n") == 1
+    assert ran[3][0] == 4 and "left out: new data: " in ran[3][1]
+    assert len(heard.take()[0]) == 1
 
 
 def test_few_rows_are_no_reason_for_anything(project: Project, heard: Heard) -> None:
@@ -150,9 +161,8 @@ def test_errors_after_a_release_roll_it_back_once(project: Project, heard: Heard
     said = [json.loads(ran[place][1].splitlines()[-1])["done"] for place in (0, 2)]
     assert said == ["roll back", "alert"], "what was put back stays"
     assert live(ran[1][1]) == live(ran[3][1]) == ["", "live"]
-    alerts, _ = heard.take()
-    assert "service: alert: Errors" in alerts[0]
-    assert "in the registry only: run make rollback where it is served" in alerts[0]
+    assert "in the registry only: run make rollback where it is served" in heard.done[0]
+    assert "service: alert: Errors" in heard.take()[0][0]
     move = json.loads(ran[4][1])[-1]
     assert move["action"] == "rollback" and move["by"].startswith("policy@")
     assert move["reason"] == "service: alert: Errors"
@@ -161,6 +171,14 @@ def test_errors_after_a_release_roll_it_back_once(project: Project, heard: Heard
 def test_errors_long_after_a_release_are_told_only(project: Project, heard: Heard) -> None:
     ran = run(project, ("hook", WORSE), LIVE, LIFECYCLE_POLICY__RELEASE_HOURS="0")
     assert live(ran[1][1]) == ["live", ""] and len(heard.take()[0]) == 1
+
+
+def test_what_prometheus_only_tells_is_told_once(project: Project, heard: Heard) -> None:
+    firing = {"status": "firing", "labels": {"alertname": "ModelDown", "action": "tell"}}
+    hook = ("hook", {"alerts": [firing | {"annotations": {"summary": "nothing answers"}}]})
+    ran = run(project, hook, hook, LIVE)
+    assert [code for code, _ in ran] == [202, 202, 0] and live(ran[2][1]) == ["live", ""]
+    assert heard.take()[0] == ["churn: ModelDown (nothing answers)"]
 
 
 ASKED = {
@@ -175,7 +193,7 @@ def test_drift_that_persists_rolls_back_to_a_better_version(project: Project, he
     assert [code for code, _ in ran[1:4]] == [2, 75, 0]
     assert live(ran[4][1]) == ["", "live"], "the first release was the better one"
     assert [did for _, did, _ in found(ran[5][1])] == ["retrain", "roll back"]
-    assert any("rolled back to" in text for text in heard.take()[0])
+    assert any("rolled back to" in text for text in heard.done)
 
 
 def test_drift_that_persists_stays_with_the_better_version(project: Project, heard: Heard) -> None:
@@ -184,7 +202,7 @@ def test_drift_that_persists_stays_with_the_better_version(project: Project, hea
     ran = run(project, third, serve(MOVED), ("due",), ("due",), ("due",), LIVE, FOUND, **ASKED)
     assert [code for code, _ in ran[2:5]] == [2, 75, 75]
     assert live(ran[5][1]) == ["", "live"] and found(ran[6][1]) == [("drift", "retrain", 3)]
-    assert not any("rolled back" in text for text in heard.take()[0])
+    assert not any("rolled back" in text for text in heard.done)
 
 
 def test_what_cannot_be_rolled_back_is_said(project: Project, heard: Heard) -> None:
@@ -196,5 +214,4 @@ def test_what_cannot_be_rolled_back_is_said(project: Project, heard: Heard) -> N
     path = f"{project.path}/bin:{project.environment()['PATH']}"
     (status, _), (_, versions) = run(project, ("hook", WORSE), LIVE, PATH=path)
     assert status == 503 and live(versions) == ["live", ""]
-    alerts, _ = heard.take()
-    assert any("not done: roll back" in text and "did not get healthy" in text for text in alerts)
+    assert any("not done: roll back" in text and "did not get healthy" in text for text in heard.done)

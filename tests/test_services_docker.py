@@ -199,7 +199,7 @@ def test_the_script_refuses_an_unknown_part_before_it_installs_anything(machine:
     done = debian(machine, "docker", "dokcer")
     assert done.returncode == 64
     assert "no part 'dokcer'" in done.stderr
-    assert "usage: sh scripts/debian.sh [base|docker|s3|cron|podman ...]" in done.stderr
+    assert "usage: sh scripts/debian.sh [base|docker|s3|cron|podman|prometheus ...]" in done.stderr
     assert not (machine / "asked").exists()
 
 

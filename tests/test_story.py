@@ -177,7 +177,9 @@ def test_a_worse_model_stops_the_pipeline(home: Home) -> None:
     home.run("make retrain")
 
 
-@pytest.mark.parametrize("page", ["failed-gate.md", "drift.md", "performance.md", "retraining.md"])
+@pytest.mark.parametrize(
+    "page", ["failed-gate.md", "drift.md", "performance.md", "retraining.md", "alerts.md"]
+)
 def test_every_command_of_a_runbook_works(home: Home, page: str) -> None:
     blocks = commands(home.path / "docs/runbooks" / page)
     assert blocks
@@ -205,6 +207,8 @@ ELSEWHERE = {  # proved by other tests, because they need Docker, a crontab or a
     "make rollback": "test_docker_release.py",
     "make schedule": "test_cron.py",
     "make audit": "test_ci.py",
+    "make simulate": "test_simulate.py",
+    "promtool test rules observability/rules_test.yml": "test_observability.py",
     "copier update": "test_render.py",
 }
 

@@ -30,10 +30,11 @@ def until(true: Callable[[], Any], what: str) -> Any:
 
 @dataclass
 class Heard:
-    """alerts: their texts; beats: what was asked of the heartbeat, such as /start."""
+    """alerts: their texts; done: what was done about each; beats: asked of the heartbeat, such as /start."""
 
     port: int
     alerts: list[str] = field(default_factory=list)
+    done: list[str] = field(default_factory=list)
     beats: list[str] = field(default_factory=list)
 
     @property
@@ -45,6 +46,7 @@ class Heard:
         """Return what was heard since the last call: alerts, heartbeats."""
         taken = self.alerts[:], self.beats[:]
         self.alerts.clear()
+        self.done.clear()
         self.beats.clear()
         return taken
 
@@ -53,7 +55,9 @@ class Heard:
 def listening() -> Iterator[Heard]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            heard.alerts.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["text"])
+            said = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            heard.alerts.append(said["text"])
+            heard.done.append(said["done"])
             self._thank()
 
         def do_GET(self) -> None:

@@ -20,7 +20,10 @@ STEPS = {
     "evaluate": "The gate: seal the candidate, or say why not.",
     "register": "Publish the candidate and point the alias staging at it.",
 }
-TOOLS = {"adopt": "Make the project yours: write data, schema, features and model for a file."}
+TOOLS = {
+    "adopt": "Make the project yours: write data, schema, features and model for a file.",
+    "simulate": "Live through months with faults, and see what the loop does about each.",
+}
 COMMANDS = {  # name: the module that holds it, imported only when it is called
     "promote": "releases",
     "rollback": "releases",
@@ -41,6 +44,7 @@ COMMANDS = {  # name: the module that holds it, imported only when it is called
     "end": "retraining",
     "due": "due",
     "decisions": "due",
+    "alerts": "monitoring.alerts",
     "listen": "listen",
     "update": "update",
 }
@@ -54,8 +58,8 @@ class Lazy(click.Group):
     """Loads what a command needs when it is called: scikit-learn and MLflow take seconds."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        rendered = {path.stem for path in Path(__file__).parent.glob("*.py")}
-        return [*STEPS, *TOOLS, *(name for name in COMMANDS if COMMANDS[name] in rendered)]
+        paths = {name: Path(__file__).parent / f"{COMMANDS[name].replace('.', '/')}.py" for name in COMMANDS}
+        return [*STEPS, *TOOLS, *(name for name, path in paths.items() if path.is_file())]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in STEPS:

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from .registry.contract import PRODUCTION, open_registry
 from .releases import as_json
 from .retraining import cooldown
 
+SHOWN = 20  # features in the metrics of `lifecycle listen`
+
 
 @click.command()
 def due() -> None:
@@ -28,26 +30,25 @@ def due() -> None:
     0 no, 3 insufficient data, 4 broken data, which never retrains.
     """
     reason, code, registry = new_data(), 0, open_registry()
-    action = Action()
+    action, said = Action(), ""
     if PRODUCTION in registry.aliases():
         verdict, version = look()
-        found = Check(
-            version, time.time(), drift=verdict.verdict, why=verdict.why, released=released(registry)
-        )
-        action = react(found, registry, claim)
-        if action.do != RETRAIN:
-            click.echo(f"{verdict.verdict}: {verdict.why}")
+        furthest = {item.name: round(item.ks, 4) for item in verdict.features[:SHOWN]}
+        found = Check(version, time.time(), verdict.verdict, why=verdict.why, ks=furthest)
+        action = react(replace(found, released=released(registry)), registry, claim)
+        said = f"{verdict.verdict}: {verdict.why}"
         handled = action.do in (ROLL_BACK, HELD_BACK)
         code = 0 if handled else EXIT.get(verdict.verdict, DataError.exit_code)
     if action.do == RETRAIN:
-        code = DRIFT
-    elif reason and action.cause == "broken data":
-        click.echo(f"left out: {reason}: what is served is broken")
+        raise SystemExit(DRIFT)
+    if reason and action.cause == "broken data":
+        said += f"\nleft out: {reason}: what is served is broken"
     elif reason and (window := window_of(settings.load().policy.maintenance, time.time())):
-        click.echo(f"left out: {reason}: maintenance ({window})")
+        said += f"\nleft out: {reason}: maintenance ({window})"
     elif reason and action.do in (NOTHING, ALERT):
-        claim(reason)
-        code = DRIFT
+        claim(reason)  # and nothing else is said: the orchestrator hands on what it reads here
+        raise SystemExit(DRIFT)
+    click.echo(said.strip())
     raise SystemExit(code)
 
 

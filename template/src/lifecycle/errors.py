@@ -1,4 +1,4 @@
-"""What can go wrong and the exit code of each; and how commands talk to people: tables, errors, alerts.
+"""What can go wrong and the exit code of each; and how commands talk to people: tables, errors.
 
  0  done                         4  DataError       the data breaks schema.py
  1  LifecycleError, or a crash   5  GateRejected    the candidate is not good enough
@@ -8,7 +8,6 @@
 75  Busy: not now                8  ExportError     the estimator does not export to ONNX
 """
 
-import json
 import os
 import urllib.request
 from collections.abc import Iterable, Sequence
@@ -16,7 +15,7 @@ from typing import Any
 
 DRIFT, INSUFFICIENT_DATA, USAGE = 2, 3, 64
 WIDEST = 60
-SECONDS = 10  # that an alert may take
+SECONDS = 10  # that a heartbeat may take
 
 
 class LifecycleError(Exception):
@@ -113,26 +112,11 @@ def failed(text: str, next_step: str = "") -> None:
         click.echo(click.style("next:  ", bold=True) + next_step, err=True)
 
 
-def alert(text: str) -> None:
-    """Say it on stderr and to LIFECYCLE_ALERT_URL as {"text": …}; a dead channel stops nothing."""
-    import click
-
-    from .project import NAME
-
-    click.echo(f"alert: {text}", err=True)
-    _send("LIFECYCLE_ALERT_URL", "", json.dumps({"text": f"{NAME}: {text}"}).encode())
-
-
 def heartbeat(what: str) -> None:
     """Ask LIFECYCLE_HEARTBEAT_URL as healthchecks.io takes it: /start, nothing more for success, /fail."""
-    _send("LIFECYCLE_HEARTBEAT_URL", what, None)
-
-
-def _send(variable: str, path: str, data: bytes | None) -> None:
-    url = os.environ.get(variable, "").rstrip("/")
+    url = os.environ.get("LIFECYCLE_HEARTBEAT_URL", "").rstrip("/")
     try:
         if url:
-            request = urllib.request.Request(url + path, data, {"Content-Type": "application/json"})
-            urllib.request.urlopen(request, timeout=SECONDS).close()
+            urllib.request.urlopen(url + what, timeout=SECONDS).close()
     except (OSError, ValueError) as error:
-        failed(f"{variable} cannot be reached: {error}", "the run goes on; check that address")
+        failed(f"LIFECYCLE_HEARTBEAT_URL cannot be reached: {error}", "the run goes on; check that address")

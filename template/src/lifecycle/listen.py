@@ -1,95 +1,54 @@
-"""Webhooks of others that ask for retraining or a rollback: Alertmanager, S3 events, anything.
+"""A server for webhooks (Alertmanager, S3 events, anything: see webhooks.py) and for Prometheus.
 
-Of Alertmanager's alerts the label `action` says what is wanted: "roll back" (errors or latency are worse:
-done only not long after a release, see monitoring/policy.py), "none", or else retraining.
 A webhook is a POST to http://HOST:PORT/ with the header `Authorization: Bearer $LIFECYCLE_LISTEN_TOKEN`.
+GET /metrics, with the same header, gives Prometheus what is known of the loop.
 """
 
 import hmac
 import json
 import os
-import subprocess
-import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from importlib import import_module
-from pathlib import Path
-from typing import Any
 
 import click
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from . import errors
-from .errors import Busy, LifecycleError, SettingsError, alert
-from .monitoring.policy import HELD_BACK, RETRAIN, ROLL_BACK
-from .react import service_worse
-from .retraining import cooldown
+from .errors import LifecycleError, SettingsError
+from .live import EXIT
+from .react import recorded
+from .registry.contract import open_registry
+from .retraining import NOTE
+from .webhooks import CRON, answer
 
-CRON = Path("orchestration/cron.sh")
 TOKEN = "LIFECYCLE_LISTEN_TOKEN"
 SHORTEST = 16  # of a token
 LARGEST = 1_000_000  # bytes of a payload
-SHAPES = 'send {"reason": "…"}, or what Alertmanager or S3 sends'
-ONE_AT_A_TIME = threading.Lock()
+VERDICTS = (*EXIT, "broken data")
 
 
-def start(reason: str) -> None:
-    """Start retraining where this project does: by cron's script, or where TRIGGER says (triggers.py)."""
-    if CRON.is_file():
-        quiet = {"stdout": subprocess.DEVNULL, "start_new_session": True}
-        subprocess.Popen([CRON.absolute(), "retrain", reason], **quiet)
-    else:
-        triggers = import_module(".triggers", __package__)
-        triggers.start(reason, lambda: os.environ.get("TRIGGER_TOKEN", ""))
+def exposition() -> bytes:
+    """Return the metrics; RegistryError if the store does not answer, so that they are never old ones."""
+    store, metrics = open_registry(), CollectorRegistry()
+    checks, _ = recorded(store)
+    if looked := [check for check in checks if check.drift]:
+        last = looked[-1]
+        _gauge(metrics, "lifecycle_check_seconds", "When production was last looked at", last.at)
+        verdict = Gauge("lifecycle_verdict", "1: of that look", ["verdict", "version"], registry=metrics)
+        for word in VERDICTS:
+            verdict.labels(word, last.version).set(word == last.drift)
+        ks = Gauge("lifecycle_feature_ks", "KS distance from training", ["feature"], registry=metrics)
+        for name, value in last.ks.items():
+            ks.labels(name).set(value)
+    retraining = json.loads(store.note(NOTE)[0] or "{}")
+    if retraining.get("ended"):
+        about = "When the last retraining ended"
+        _gauge(metrics, "lifecycle_retraining_ended_seconds", about, retraining["ended"])
+        _gauge(metrics, "lifecycle_retraining_exit_code", "How it ended", retraining["code"])
+    return generate_latest(metrics)
 
 
-def asked(payload: Any) -> tuple[str, str]:
-    """Return what is asked for ("retrain", "roll back" or "") and why; LifecycleError on other shapes."""
-    match payload:
-        case {"alerts": list(alerts)}:
-            firing = [item["labels"] for item in alerts if item["status"] == "firing"]
-            for kind in (ROLL_BACK, RETRAIN):
-                names = {labels["alertname"] for labels in firing if labels.get("action", RETRAIN) == kind}
-                if names:
-                    return kind, f"alert: {', '.join(sorted(names))}"
-            return "", ""
-        case {"Records": list(records)}:
-            made = [item["s3"]["object"]["key"] for item in records if "ObjectCreated:" in item["eventName"]]
-            return (RETRAIN, f"new data: {', '.join(made[:3])}") if made else ("", "")
-        case {"reason": str(reason)} if reason.strip():
-            return RETRAIN, reason.strip()[:500]
-    raise LifecycleError("a payload of another shape", SHAPES)
-
-
-def answer(body: bytes) -> tuple[int, dict[str, str]]:
-    """Return the status and the answer; what was asked for was done if it was time."""
-    try:
-        what, reason = asked(json.loads(body))
-    except (ValueError, KeyError, TypeError, LifecycleError):
-        return 400, {"error": SHAPES}
-    if not what:
-        return 200, {"ignored": "nothing fires, nothing was created"}
-    try:
-        with ONE_AT_A_TIME:
-            return roll_back(reason) if what == ROLL_BACK else retrain(reason)
-    except Busy as error:
-        errors.failed(str(error))
-        return 200, {"dropped": str(error)}
-    except (LifecycleError, OSError) as error:
-        alert(f"{what} ({reason}) could not be done: {error}")
-        return 503, {"error": "it could not be done: see the log of lifecycle listen"}
-
-
-def retrain(reason: str) -> tuple[int, dict[str, str]]:
-    with cooldown(reason):
-        start(reason)
-    errors.done(f"started: {reason}")
-    return 202, {"started": reason}
-
-
-def roll_back(reason: str) -> tuple[int, dict[str, str]]:
-    """Let the policy decide: it rolls back only not long after a release, and never in maintenance."""
-    action = service_worse(reason)
-    errors.done(f"{action.do}: {action.why}")
-    return 200 if action.do == HELD_BACK else 202, {"done": action.do}
+def _gauge(metrics: CollectorRegistry, name: str, about: str, value: float) -> None:
+    Gauge(name, about, registry=metrics).set(value)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -97,18 +56,37 @@ class Handler(BaseHTTPRequestHandler):
 
     timeout = 10  # seconds that a client may take
 
-    def do_POST(self) -> None:
+    def do_GET(self) -> None:
+        if not self._may():
+            return
+        if self.path != "/metrics":
+            self._say(404, {"error": "GET /metrics, or POST /"})
+            return
+        try:
+            self._send(200, exposition())
+        except LifecycleError as error:
+            self._say(503, {"error": str(error)})
+
+    def _may(self) -> bool:
         given = self.headers.get("Authorization", "").encode()
+        if right := hmac.compare_digest(given, f"Bearer {os.environ[TOKEN]}".encode()):
+            return right
+        self._say(401, {"error": "the header Authorization: Bearer … is missing or wrong"})
+        return False
+
+    def do_POST(self) -> None:
         size = self.headers.get("Content-Length", "")
-        if not hmac.compare_digest(given, f"Bearer {os.environ[TOKEN]}".encode()):
-            self._say(401, {"error": "the header Authorization: Bearer … is missing or wrong"})
-        elif not size.isdecimal() or int(size) > LARGEST:
+        if not self._may():
+            return
+        if not size.isdecimal() or int(size) > LARGEST:
             self._say(413, {"error": f"Content-Length is needed, of at most {LARGEST} bytes"})
         else:
             self._say(*answer(self.rfile.read(int(size))))
 
     def _say(self, status: int, said: dict[str, str]) -> None:
-        data = json.dumps(said).encode()
+        self._send(status, json.dumps(said).encode())
+
+    def _send(self, status: int, data: bytes) -> None:
         self.send_response(status)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()

@@ -17,8 +17,9 @@ from pathlib import Path
 import click
 
 from . import settings
-from .errors import Busy, LifecycleError, alert
+from .errors import Busy, LifecycleError
 from .live import NOTHING_LIVE
+from .monitoring.alerts import alert
 from .monitoring.policy import HELD_BACK, RETRAIN, ROLL_BACK, Action, Check, add, decide, worth_writing
 from .monitoring.replay import better_before
 from .registry.contract import PRODUCTION, Registry, open_registry
@@ -110,4 +111,18 @@ def roll_back(registry: Registry, why: str) -> str:
 
 
 def tell(found: Check, action: Action, done: str) -> None:
-    alert(f"{found.version}: {action.cause}: {action.why}; {done}")
+    bars = settings.load().drift
+    sure, page, severity = {
+        "drift": (f"over {bars.psi:g} PSI or {bars.ks:g} KS, at p < {bars.p_value:g}", "drift", "warning"),
+        "broken data": (f"counted: over {bars.max_rejected:.0%} of the rows", "drift", "error"),
+        "performance": ("measured on rows whose labels came", "alerts", "critical"),
+        "service": ("by the rule of that name in observability/rules.yml", "alerts", "critical"),
+    }[action.cause]
+    alert(
+        f"{found.version}: {action.cause}: {action.why}",
+        sure=sure,
+        done=done,
+        runbook=f"docs/runbooks/{page if action.do != ROLL_BACK else 'rollback'}.md",
+        severity=severity,
+        key=f"{action.cause} {action.do} {found.version}",
+    )

@@ -1,7 +1,6 @@
 """What cron, Prefect and Airflow call around each retraining: begin, step, end.
 
-A note in the registry's store says who asked last, who runs and how it ended. It is changed by
-compare-and-swap, so that of many who ask at once, on whatever hosts, one goes on.
+A note in the registry's store, changed by compare-and-swap, says who asked last, who runs and how it ended.
 """
 
 import json
@@ -13,16 +12,19 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 
 import click
 
 from . import settings
-from .errors import Busy, LifecycleError, alert, heartbeat
+from .errors import Busy, LifecycleError, heartbeat
+from .monitoring.alerts import alert
 from .registry.contract import Registry, open_registry
 from .settings import Retrain
 
-NOTE, NEXT = "retraining", "see docs/runbooks/retraining.md"
+NOTE, PAGE = "retraining", "docs/runbooks/retraining.md"
 HUNG = (124, 137)  # of timeout(1), after SIGTERM and after SIGKILL
+tell = partial(alert, done="production is as it was", runbook=PAGE)
 run_id = click.option("--run", required=True, help="What the orchestrator calls this run.")
 
 
@@ -67,8 +69,7 @@ def cooldown(reason: str) -> Iterator[None]:
     last, tag = _read(registry)
     if why := last.going_on(bars, now) or last.too_soon(bars, now):
         raise Busy(f"left out: {reason}: {why}", "wait; or retrain by hand: make retrain")
-    claim = Note(reason, asked=now)
-    _swap(registry, claim, tag)
+    _swap(registry, claim := Note(reason, asked=now), tag)
     try:
         yield
     except BaseException:
@@ -86,7 +87,7 @@ def begin(run: str, reason: str) -> None:
     try:
         _lock(run, reason)
     except LifecycleError as error:
-        alert(f"retraining ({reason}) was not begun: {error}")
+        tell(f"retraining ({reason}) was not begun: {error}")
         raise
     heartbeat("/start")
 
@@ -95,11 +96,10 @@ def _lock(run: str, reason: str) -> None:
     now = time.time()
     last, tag = _read(registry := open_registry())
     if last.run != run and (who := last.going_on(settings.load().retrain, now)):
-        raise Busy(who, NEXT)
+        raise Busy(who, f"see {PAGE}")
     if last.begun > last.ended:
-        alert(f"{last.run} never ended ({last.reason}): it died, and {run} takes over")
-    asked = now if last.begun else last.asked or now  # by whoever claimed it
-    _swap(registry, Note(reason, asked, run, now), tag)
+        tell(f"{last.run} never ended ({last.reason}): it died, and {run} takes over")
+    _swap(registry, Note(reason, now if last.begun else last.asked or now, run, now), tag)  # asked: claimed
 
 
 @click.command()
@@ -108,7 +108,7 @@ def _lock(run: str, reason: str) -> None:
 def end(run: str, code: int) -> None:
     """Tell how a run went, and give the lock back."""
     if code:
-        alert(f"{run} failed (exit code {code}): {NEXT}")
+        tell(f"{run} failed (exit code {code}): see {PAGE}")
     heartbeat("/fail" if code else "")
     last, tag = _read(registry := open_registry())
     if last.run == run:
@@ -121,18 +121,18 @@ def end(run: str, code: int) -> None:
 def step(name: str | None, attempt: int) -> None:
     """Run the step NAME, or all, if anything changed. Exit code: its own, or 124 after the limit."""
     if attempt > 1:
-        alert(f"{name or 'retraining'} is tried again: attempt {attempt}")
+        tell(f"{name or 'retraining'} is tried again: attempt {attempt}")
     minutes = settings.load().retrain.limit_minutes
     words = ["timeout", "--kill-after=5", f"{minutes * 60}", "dvc", "repro"]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     code, said = _run(words + (["--single-item", name] if name else []))
     if code in HUNG:
-        alert(f"{name or 'retraining'} was stopped: retrain.limit_minutes is {minutes:g}")
+        tell(f"{name or 'retraining'} was stopped: retrain.limit_minutes is {minutes:g}")
         code = HUNG[0]
     elif code:
         told = re.search(r"failed to run: lifecycle (\w+), exited with (\d+)", said)
         name, code = (told[1], int(told[2])) if told else (name, code)
-        alert(f"{name or 'dvc'} failed with exit code {code}")
+        tell(f"{name or 'dvc'} failed with exit code {code}")
     raise SystemExit(code)
 
 

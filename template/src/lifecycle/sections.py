@@ -46,6 +46,8 @@ class Policy(Section):
     least_checks: int = Field(12, ge=1)
     release_hours: float = Field(72, ge=0)
     repeat_hours: float = Field(24, ge=0)
+    alerts_per_hour: int = Field(20, ge=1)
+    runbooks: str = "docs/runbooks"
     maintenance: list[str] = []
 
     @field_validator("maintenance")

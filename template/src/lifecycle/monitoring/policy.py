@@ -16,7 +16,7 @@ The first rule that fits decides, so that each action has one reason:
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from .maintenance import window_of
@@ -37,6 +37,7 @@ class Check:
     drift: a word of drift.Verdict; performance: "same", "worse" or "insufficient data"; service: "worse" when
     Prometheus says so of errors or latency; each "" where nobody looked. released: when the version was
     promoted, 0.0 if a rollback put it back or none is before it. alerted: when a person was last told.
+    ks: the features furthest from training, kept of the last look at them only.
     """
 
     version: str
@@ -51,6 +52,7 @@ class Check:
     cause: str = ""
     did: str = NOTHING
     alerted: float = 0.0
+    ks: dict[str, float] = field(default_factory=dict)
 
     def same_as(self, other: "Check") -> bool:
         names = ("version", "released", "drift", "performance", "service", "cause", "did")
@@ -126,7 +128,8 @@ def add(checks: Sequence[Check], new: Check) -> list[Check]:
         told = max(last.alerted, new.alerted)
         joined = replace(new, since=last.since, times=last.times + 1, alerted=told)
         return [*checks[:-1], joined]
-    return [*checks, replace(new, since=new.at)][-KEPT:]
+    older = [replace(check, ks={}) for check in checks] if new.drift else checks
+    return [*older, replace(new, since=new.at)][-KEPT:]
 
 
 def worth_writing(before: Sequence[Check], after: Sequence[Check], bars: "Policy") -> bool:
