@@ -27,10 +27,17 @@ def serve(file, rows, rejected):
     predictor = Predictor(folder)
     recorder = Recorder(Profile.read(folder), project.WINDOWS, predictor.version, 60)
     arrays = columns.from_frame(pd.read_parquet(file).tail(rows), predictor.schema.columns)
-    recorder.add(arrays, predictor.predict_arrays(arrays))
+    predicted = predictor.predict_arrays(arrays)
+    answered[:] = zip(recorder.add(arrays, predicted), predicted)
     recorder.reject(rejected)
     recorder.flush()
     return 0
+
+def late(error):
+    "Labels that differ so much from what was answered come."
+    rows = [(name, value + error) for name, value in answered]
+    pd.DataFrame(rows, columns=["id", "label"]).to_csv("late.csv", index=False)
+    return command(["labels", "late.csv"])
 
 def command(words):
     sys.argv = ["lifecycle", *words]
@@ -44,10 +51,10 @@ def hook(body):
     print(json.dumps(said))
     return status
 
-results = []
+results, answered = [], []
 for kind, *given in json.loads(sys.argv[1]):
     out = io.StringIO()
-    known = {"serve": serve, "hook": hook}
+    known = {"serve": serve, "late": late, "hook": hook}
     with contextlib.redirect_stdout(out):
         code = known[kind](*given) if kind in known else command([kind, *given])
     results.append((code, out.getvalue()))
@@ -120,6 +127,18 @@ def test_drift_retrains_is_told_once_and_recorded(project: Project, heard: Heard
     assert "drift: moved: " in alerts[0]
     assert found(ran[5][1]) == [("no drift", "nothing", 1), ("drift", "retrain", 2)]
     assert "moved: " in ran[6][1]
+
+
+def test_worse_performance_rolls_back_a_release_and_then_retrains(project: Project, heard: Heard) -> None:
+    """Measured by labels that came later; as good as at the gate, nothing is done."""
+    bars = {"LIFECYCLE_RETRAIN__COOLDOWN_HOURS": "0"}
+    good, bad = (serve(QUIET), ("late", 0.0), ("due",), LIVE), (serve(QUIET), ("late", 50.0), ("due",), LIVE)
+    ran = run(project, *good, *bad, *bad, FOUND, **bars)
+    assert [code for code, _ in ran] == [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0]
+    assert live(ran[3][1])[0] == "live" and live(ran[7][1]) == ["", "live"] == live(ran[11][1])
+    assert ran[10][1].startswith("performance: ")
+    assert found(ran[12][1]) == [("no drift", do, 1) for do in ("nothing", "roll back", "retrain")]
+    assert len(heard.take()[0]) == 2
 
 
 def test_broken_data_blocks_retraining_on_new_data_too(project: Project, heard: Heard) -> None:

@@ -12,8 +12,10 @@ import click
 from . import errors, settings
 from .errors import DRIFT, DataError, LifecycleError
 from .live import EXIT, look
+from .monitoring import performance
 from .monitoring.maintenance import window_of
 from .monitoring.policy import ALERT, HELD_BACK, NOTHING, RETRAIN, ROLL_BACK, Action, Check
+from .project import LABELS
 from .react import react, recorded, released
 from .registry.contract import PRODUCTION, open_registry
 from .releases import as_json
@@ -34,7 +36,9 @@ def due() -> None:
     if PRODUCTION in registry.aliases():
         verdict, version = look()
         furthest = {item.name: round(item.ks, 4) for item in verdict.features[:SHOWN]}
-        found = Check(version, time.time(), verdict.verdict, why=verdict.why, ks=furthest)
+        worth, worse = measured()
+        why = worse if worse and verdict.verdict != "broken data" else verdict.why
+        found = Check(version, time.time(), verdict.verdict, worth, why=why, ks=furthest)
         action = react(replace(found, released=released(registry)), registry, claim)
         said = f"{verdict.verdict}: {verdict.why}"
         handled = action.do in (ROLL_BACK, HELD_BACK)
@@ -50,6 +54,14 @@ def due() -> None:
         raise SystemExit(DRIFT)
     click.echo(said.strip())
     raise SystemExit(code)
+
+
+def measured() -> tuple[str, str]:
+    """Return performance's word, "" where no label has come, and how it got worse, "" if it did not."""
+    if not any(LABELS.glob("*.parquet")):
+        return "", ""
+    verdict = performance.look()
+    return verdict.verdict, verdict.why if verdict.verdict == "worse" else ""
 
 
 def claim(reason: str) -> None:
