@@ -24,30 +24,19 @@ TOOLS = {
     "adopt": "Make the project yours: write data, schema, features and model for a file.",
     "simulate": "Live through months with faults, and see what the loop does about each.",
 }
-COMMANDS = {  # name: the module that holds it, imported only when it is called
-    "promote": "releases",
-    "rollback": "releases",
-    "versions": "releases",
-    "history": "releases",
-    "show": "releases",
-    "prune": "releases",
-    "fetch": "releases",
+MODULES = {  # imported only when one of their commands is called
+    "releases": "promote rollback versions history show prune fetch",
     "report": "report",
-    "serve": "live",
-    "predict": "live",
-    "drift": "live",
-    "labels": "outcomes",
-    "performance": "outcomes",
+    "live": "serve predict drift",
+    "outcomes": "labels performance",
     "score": "score",  # rendered where batches are scored
-    "begin": "retraining",
-    "step": "retraining",
-    "end": "retraining",
-    "due": "due",
-    "decisions": "due",
-    "alerts": "monitoring.alerts",
+    "retraining": "begin step end",
+    "due": "due decisions",
+    "monitoring.alerts": "alerts",
     "listen": "listen",
     "update": "update",
 }
+COMMANDS = {name: module for module, names in MODULES.items() for name in names.split()}
 
 ANSWERS = Path(".copier-answers.yml")
 FETCHED = Path(".tools/template")
