@@ -279,6 +279,19 @@ def test_secrets_are_out_of_reach_of_pull_requests() -> None:
             assert holders["act"]["needs"] == "ask" and holders["act"]["environment"] == "production"
 
 
+def test_every_key_is_a_word() -> None:
+    """YAML 1.1, GitLab's, reads an unquoted YES as true, and the variable would have another name."""
+
+    def keys(value: object) -> list[object]:
+        if isinstance(value, dict):
+            return [*value, *(key for item in value.values() for key in keys(item))]
+        return [key for item in value for key in keys(item)] if isinstance(value, list) else []
+
+    for path in files(*GITHUB, GITLAB[0]):
+        on = {True} if path.parent.name == "workflows" else set()
+        assert {key for key in keys(yaml.safe_load(path.read_text())) if not isinstance(key, str)} == on
+
+
 def verbs(script: str) -> list[str]:
     """The make verbs of a script, each once, in their order; setup is what every job begins with."""
     said = re.findall(r"make (?:--[\w-]+ )*([a-z]+)((?: [a-z]+)*)|remote\.sh (drift)", script)

@@ -45,7 +45,7 @@ class GitHub:
         run.github = context
         return run.start()
 
-    def push(self, only: tuple[str, ...] = ()) -> github.Run:
+    def push(self) -> github.Run:
         return self.run("lifecycle.yml", "push", {})
 
     def say(self, text: str, actor: str = "ada") -> github.Run:

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import shutil
 import subprocess
 import urllib.request
 from collections.abc import Iterator
@@ -105,13 +104,16 @@ class Box:
 
 
 @pytest.fixture(scope="session")
-def engine_env(workshop: Workshop, engine: dict[str, str]) -> dict[str, str]:
-    """The workshop's environment with a Docker engine in it."""
+def engine_env(workshop: Workshop, engine: dict[str, str]) -> Iterator[dict[str, str]]:
+    """The workshop's environment with a Docker engine in it, which keeps none of the images."""
     path = os.pathsep.join([engine["PATH"], workshop.env["PATH"]])
     found = workshop.env | {key: engine[key] for key in ("DOCKER_HOST", "DOCKER_BUILDKIT")} | {"PATH": path}
-    if plugins := shutil.which("docker-compose"):
-        found["PATH"] += os.pathsep + str(Path(plugins).parent)
-    return found
+    yield found
+    for name in ("parcels", "*/parcels"):
+        words = ["docker", "images", "--quiet", "--filter", f"reference={name}"]
+        images = subprocess.run(words, env=found, capture_output=True, text=True, check=True).stdout.split()
+        if images:
+            subprocess.run(["docker", "rmi", "--force", *set(images)], env=found, capture_output=True)
 
 
 @pytest.fixture
