@@ -26,7 +26,7 @@ packages() {
       echo "iptables iptables dockerd needs it to give containers a network"
       echo "iproute2 ip gives each test engine a network bridge of its own"
       echo "mmdebstrap mmdebstrap makes a base image where python:3.11-slim cannot be pulled"
-      echo "openssh-server sshd is the host that a pipeline deploys to"
+      echo "openssh-server sshd is the host that a pipeline deploys to (Debian also starts it, on port 22)"
       echo "openssh-client ssh reaches it"
       ;;
     s3)

@@ -19,7 +19,7 @@ from xdist.scheduler import LoadScopeScheduling
 from lean_mlops.shell import FOREIGN
 
 ROOT = Path(__file__).parents[1]
-pytest_plugins = ["services.site"]
+pytest_plugins = ["services.site", "services.pipelines"]
 # What scripts/debian.sh installs, and the markers of the tests that need it.
 PARTS = {"docker", "s3", "cron", "podman"}
 

@@ -23,6 +23,8 @@ import pandas as pd
 import pytest
 from conftest import ROOT, Project, clean_environment, render
 from services import aws
+from services.gitlab import Pipeline
+from services.pipelines import QUICK, Workshop, change
 from services.recorder import Recorder, recorder
 
 pytestmark = pytest.mark.slow
@@ -427,3 +429,40 @@ def test_drift_is_seen_and_retraining_started_in_the_cloud(one: Site, api: Recor
     one.lifecycle("promote", one.old)
     one.make("windows")
     assert one.run("make", "drift", code=2).stdout.splitlines()[0].startswith("served: 1,000 rows")
+
+
+def test_gitlab_from_a_push_to_production_and_back(
+    workshop: Workshop, cloud: aws.Aws, tmp_path: Path
+) -> None:
+    """Every job takes a role in AWS by a token, as GitLab gives it, and has no key."""
+    repository = workshop.repository("gitlab-lambda", ci="gitlab", deploy="lambda", registry="s3")
+    role = "arn:aws:iam::123456789012:role/parcels"
+    variables = {"REGISTRY_URI": (tmp_path / "store").as_uri(), "AWS_ROLE": role, "AWS_TOKEN": "signed"}
+    env = workshop.env | {name: text for name, text in cloud.env.items() if "KEY" not in name}
+    pipeline = Pipeline.of(repository, tmp_path / "clone", env, **variables)
+
+    pipeline.run("retrain")
+    words = ["make", "setup", "promote", "stack", "BUCKET=models", "WHY=first"]
+    here = env | cloud.env | variables
+    for more in ([], ["STAGE=staging"]):
+        done = subprocess.run([*words, *more], cwd=pipeline.path, env=here, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def live(stack: str) -> str:
+        alias = f"client('lambda').get_alias(FunctionName={stack!r}, Name='live')['FunctionVersion']"
+        code = f"client('lambda').get_function(FunctionName={stack!r}, Qualifier={alias})"
+        return cloud.run(f"print({code}['Configuration']['Description'])").strip()
+
+    first = live("parcels")
+    assert live("parcels-staging") == first
+    change(pipeline.path, QUICK, "max_iter: 1")
+    refused = pipeline.run("retrain", "staging", ok=False, DEPLOY="yes")
+    assert "the gate rejects this candidate" in refused and live("parcels-staging") == first
+
+    change(pipeline.path, "max_iter: 1", "max_iter: 40")
+    pipeline.run("--manual", "production", DEPLOY="yes")
+    second = live("parcels")
+    assert second != first and live("parcels-staging") == second
+    pipeline.run("rollback", DEPLOY="yes", WHY="complaints")
+    assert (live("parcels"), live("parcels-staging")) == (first, second)
+    assert "insufficient data" in pipeline.run("drift", ok=False, DO="drift")

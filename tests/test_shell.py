@@ -48,7 +48,7 @@ def checkov(folder: Path) -> tuple[bool, str]:
 def compose(folder: Path) -> list[str]:
     """The compose files with their variables filled in, as a linter has to see them."""
     values = {"NAME": "churn", "OWNER": "1000:1000", "MEMORY": "1g", "BIND": "127.0.0.1", "PORT": "8000"}
-    values |= {"COLOUR_IMAGE": "churn:1", "PROXY_IMAGE": "traefik:v3.7.15"}
+    values |= {"COLOUR_IMAGE": "churn:1", "PROXY_IMAGE": "traefik:v3.7.15", "WINDOWS": "artifacts/windows"}
     values |= {"ACME_EMAIL": "ada@example.com", "ACME_SERVER": "https://example.com"}
     files = []
     for path in sorted((folder / "deploy/docker").glob("compose*.yaml")):

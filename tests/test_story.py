@@ -173,6 +173,7 @@ ELSEWHERE = {  # proved by other tests, because they need Docker, a crontab or a
     "make status": "test_docker_release.py",
     "make rollback": "test_docker_release.py",
     "make schedule": "test_cron.py",
+    "make audit": "test_ci.py",
     "copier update": "test_render.py",
 }
 

@@ -39,5 +39,20 @@ case ${AIRFLOW__CORE__EXECUTOR:-} in
   Celery*) with='--with apache-airflow-providers-celery' ;;
   *) with='' ;;
 esac
+verb=${1:-} code=0
 # shellcheck disable=SC2086 # none, or two words
-exec "$uv" tool run --from 'apache-airflow==3.3.2' $with airflow "$@"
+set -- "$uv" tool run --from 'apache-airflow==3.3.2' $with airflow "$@"
+if [ "$verb" != standalone ]; then exec "$@"; fi
+
+# Told to end, it leaves parts of it behind, or waits for them for ever: so all are told, and after ten seconds killed.
+# timeout(1) is here for the process group that it makes.
+timeout --kill-after=10 infinity "$@" &
+group=$!
+trap 'kill -TERM "$group"' INT TERM HUP
+while kill -0 "$group" 2>/dev/null; do wait "$group" || code=$?; done
+for _ in 1 2 3 4 5 6 7 8 9 10; do
+  kill -0 -- "-$group" 2>/dev/null || exit "$code"
+  sleep 1
+done
+kill -KILL -- "-$group"
+exit "$code"

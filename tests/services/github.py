@@ -1,7 +1,7 @@
-"""Runs a GitHub Actions workflow on this machine: its jobs in order, each in a fresh clone, by the file's own `run` lines.
+"""Runs a GitHub Actions workflow on this machine: its jobs in order, each in a fresh clone, by their `run`s.
 
-What GitHub itself brings (checking out, uv, artifacts, a role in AWS, signing) is done or recorded here; any other
-action is refused, and so is an expression that this does not understand.
+What GitHub itself brings (checking out, uv, artifacts, a role in AWS, signing) is done or recorded here; any
+other action is refused, and so is an expression that this does not understand.
 """
 
 import re

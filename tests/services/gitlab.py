@@ -34,7 +34,8 @@ class Pipeline:
         (path / ".gitlab-ci-local").mkdir()
         (path / ".gitlab-ci-local/shell.yml").write_text(yaml.safe_dump(file, sort_keys=False, width=1000))
         (path / ".git/info/exclude").write_text(".gitlab-ci-local/\n")
-        return cls(path, env, variables)
+        # The machine's cache instead of the pipeline's own, which would be copied into each job and out.
+        return cls(path, env, variables | {"UV_CACHE_DIR": env["UV_CACHE_DIR"]})
 
     def run(self, *words: str, ok: bool = True, **more: str) -> str:
         """Run the pipeline, or with --needs only some jobs, and return what was said."""

@@ -2,11 +2,14 @@
 
 import contextlib
 import json
+import os
+import signal
 import subprocess
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from conftest import Project
@@ -177,5 +180,15 @@ def airflow(project: Project, env: dict[str, str], port: int) -> Iterator[Airflo
         until(lambda: set(server.states()) == {"success"}, "the scheduled run")
         yield server
     finally:
-        running.terminate()
+        os.killpg(running.pid, signal.SIGINT)  # Ctrl-C
         running.wait(60)
+        home = str(project.path / "artifacts/airflow").encode()
+        until(lambda: not any(home in _environ(pid) for pid in Path("/proc").glob("[0-9]*")), "nothing left")
+
+
+def _environ(process: Path) -> bytes:
+    """Return a process's environment; nothing of one that is gone."""
+    try:
+        return (process / "environ").read_bytes()
+    except OSError:
+        return b""

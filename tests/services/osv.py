@@ -1,4 +1,4 @@
-"""A stand-in for the OSV database, which the tests cannot reach: it knows no vulnerability but those that it is told."""
+"""A stand-in for the OSV database, which the tests cannot reach: it knows what it is told, and no more."""
 
 import contextlib
 import http.server

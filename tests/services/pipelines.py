@@ -1,4 +1,4 @@
-"""What the tests of both CIs share: a repository to clone, one environment for all jobs, a host to deploy to."""
+"""What the tests of both CIs share: a repository to clone, one environment for all jobs, a host."""
 
 import contextlib
 import json
@@ -92,13 +92,16 @@ class Box:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=10) as answer:
             return json.load(answer)["version"]
 
+    def docker(self, *words: str) -> str:
+        env = os.environ | self.env
+        return subprocess.run(
+            ["docker", *words], env=env, capture_output=True, text=True, check=True
+        ).stdout.strip()
+
     def clear(self) -> None:
         """End all that was deployed there."""
-        run = ["docker", "ps", "--all", "--quiet", "--filter", "name=parcels"]
-        env = os.environ | self.env
-        names = subprocess.run(run, env=env, capture_output=True, text=True, check=True).stdout.split()
-        if names:
-            subprocess.run(["docker", "rm", "--force", *names], env=env, capture_output=True, check=True)
+        if names := self.docker("ps", "--all", "--quiet", "--filter", "name=parcels").split():
+            self.docker("rm", "--force", *names)
 
 
 @pytest.fixture(scope="session")

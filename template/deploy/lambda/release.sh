@@ -5,9 +5,7 @@
 # sends 10 % of the requests for CANARY_SECONDS=300, and goes back when an alarm of the stack goes off. --build only
 # builds the package. The last line on stdout is the version.
 #
-# The role that releases needs, on the function: lambda:GetFunctionConfiguration, GetAlias, ListAliases, UpdateAlias,
-# ListVersionsByFunction, UpdateFunctionCode, PublishVersion, InvokeFunction, DeleteFunction (on old versions only:
-# …:function:NAME:*); in the bucket under NAME/: s3:PutObject, GetObject, DeleteObject; cloudwatch:DescribeAlarms.
+# The role that releases needs what iam-release.json says (STACK and BUCKET filled in), and to read the registry.
 # `make stack` needs the rights to make what template.yaml describes, and iam:CreateRole among them: an administrator's.
 set -eu
 CDPATH='' cd -- "$(dirname -- "$0")/../.."
