@@ -315,12 +315,12 @@ class Renders:
 
 
 def history() -> list[str]:
-    """Return the older templates that git knows, newest first: released tags, or before the first, merges."""
+    """Return the older templates that git knows: the released tags, or before the first, the last merge."""
     run = ["git", "tag", "--list", "v[0-9]*", "--sort=-version:refname", "--merged", "HEAD"]
     tags = subprocess.run(run, cwd=ROOT, capture_output=True, text=True).stdout.split()
     if tags:
         return tags
-    run = ["git", "log", "--first-parent", "--merges", "--format=%H", "-2", "--", "template"]
+    run = ["git", "log", "--first-parent", "--merges", "--format=%H", "-1", "HEAD~1", "--", "template"]
     return subprocess.run(run, cwd=ROOT, capture_output=True, text=True).stdout.split()
 
 
