@@ -79,23 +79,22 @@ def fits(batch: pa.RecordBatch, schema: list[Column], most_missing: float) -> bo
         if column.name not in batch.schema.names:
             return False
         values = batch[column.name]
-        missing = values.null_count
         if not TYPES[column.kind](values.type):
             return False
-        if pa.types.is_floating(values.type):
-            missing += pc.sum(pc.is_nan(values)).as_py() or 0
+        numbers = _floats(values) if column.kind in ("number", "integer") else None
+        missing = values.null_count if numbers is None else int(np.isnan(numbers).sum())
         if missing > (most_missing * len(values) if column.nullable else 0):
             return False
         if column.allowed is not None:
             if not pc.all(pc.is_in(values, pa.array([*column.allowed, None], values.type))).as_py():
                 return False
-        elif column.minimum is not None or column.maximum is not None:
-            ends = pc.min_max(values).as_py()
-            low, high = ends["min"], ends["max"]
-            if low is not None and not (
-                (column.minimum is None or low >= column.minimum)
-                and (column.maximum is None or high <= column.maximum)
-            ):
+        elif numbers is not None and missing < len(numbers):
+            low, high = (
+                (np.nanmin(numbers), np.nanmax(numbers)) if missing else (numbers.min(), numbers.max())
+            )
+            if column.minimum is not None and low < column.minimum:
+                return False
+            if column.maximum is not None and high > column.maximum:
                 return False
     return True
 
