@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 import urllib.parse
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from conftest import ROOT, Project, clean_environment, render
 from services.orchestrators import call, reached
 from services.troubles import Heard, listening, until, with_environment
@@ -61,6 +63,11 @@ def test_the_configurations_are_valid(tmp_path: Path) -> None:
     assert "1 receivers" in tool("amtool", "check-config", "alertmanager.yml", cwd=tmp_path)
 
 
+def test_the_compose_file_is_valid() -> None:
+    checker = str(Path(sys.executable).with_name("check-jsonschema"))
+    tool(checker, "--builtin-schema", "vendor.compose-spec", "compose.yaml")
+
+
 def test_the_dashboard_is_tidy() -> None:
     panels = BOARD["panels"]
     assert len({panel["id"] for panel in panels}) == len({panel["title"] for panel in panels}) == len(panels)
@@ -75,18 +82,20 @@ def test_the_dashboard_is_tidy() -> None:
         assert panel["targets"] and all(
             target["expr"] and target["legendFormat"] for target in panel["targets"]
         )
-    assert "uid: prometheus" in (FOLDER / "grafana.yml").read_text()
+    given = yaml.safe_load((FOLDER / "compose.yaml").read_text())["configs"]["grafana"]["content"]
+    assert yaml.safe_load(given)["datasources"][0]["uid"] == "prometheus"
 
 
 @pytest.mark.parametrize(
-    ("tools", "says"), [("make sh", "Docker is not installed here"), ("make sh docker", "TOKEN is not set")]
+    ("tools", "says"),
+    [("make sh", "Docker with its Compose plugin is not here"), ("make sh docker", "TOKEN is not set")],
 )
 def test_make_observe_says_what_is_missing(template: Path, tmp_path: Path, tools: str, says: str) -> None:
     project = render(template, tmp_path / "churn")
     folder = tmp_path / "bin"
     folder.mkdir()
     for name in tools.split():
-        (folder / name).symlink_to(shutil.which(name) or "/bin/true")
+        (folder / name).symlink_to("/bin/true" if name == "docker" else str(shutil.which(name)))
     env = clean_environment(PATH=str(folder))
     make = str(shutil.which("make"))
     done = subprocess.run([make, "observe"], cwd=project, env=env, capture_output=True, text=True)

@@ -9,9 +9,9 @@ import pytest
 
 from lifecycle.errors import SettingsError
 from lifecycle.monitoring import policy
-from lifecycle.monitoring.maintenance import covers
 from lifecycle.monitoring.policy import ALERT, HELD_BACK, NOTHING, RETRAIN, ROLL_BACK, Action, Check
-from lifecycle.settings import Policy, load
+from lifecycle.sections import Policy, covers
+from lifecycle.settings import load
 
 HOUR = 3600.0
 NOW = datetime(2026, 3, 4, 12, tzinfo=UTC).timestamp()  # a Wednesday

@@ -32,7 +32,7 @@ HEAD = ("month", "fault, from day 10", "found", "done", "after", "retrainings as
 )
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def simulate(every: float, rows: float, seed: int, only: int | None, to: Path, as_json: bool) -> None:
-    """Live through months with faults in seconds: production's model, your rows, params.yaml's bars."""
+    """Live through months with faults in a minute: production's model, your rows, params.yaml's bars."""
     folder = live_model()
     if folder is None:
         raise LifecycleError(*NOTHING_LIVE)

@@ -13,13 +13,13 @@ from . import errors, settings
 from .errors import DRIFT, DataError, LifecycleError
 from .live import EXIT, look
 from .monitoring import performance
-from .monitoring.maintenance import window_of
 from .monitoring.policy import ALERT, HELD_BACK, NOTHING, RETRAIN, ROLL_BACK, Action, Check
 from .project import LABELS
 from .react import react, recorded, released
 from .registry.contract import PRODUCTION, open_registry
 from .releases import as_json
 from .retraining import cooldown
+from .sections import window_of
 
 SHOWN = 20  # features in the metrics of `lifecycle listen`
 

@@ -1,8 +1,12 @@
 """The sections of params.yaml that watch and react; settings.py has the others. Older files lack some."""
 
+from collections.abc import Sequence
+from datetime import UTC, datetime, time, timedelta
+
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from .monitoring.maintenance import covers
+DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+A_DAY = timedelta(days=1)
 
 
 class Section(BaseModel):
@@ -56,3 +60,23 @@ class Policy(Section):
         for window in maintenance:
             covers(window, 0.0)
         return maintenance
+
+
+def window_of(windows: Sequence[str], now: float) -> str:
+    """Return the window that now (seconds since 1970) lies in, or ""."""
+    return next((window for window in windows if covers(window, now)), "")
+
+
+def covers(window: str, now: float) -> bool:
+    """Say whether a window is open; ValueError if it is none of the three forms."""
+    moment = datetime.fromtimestamp(now, UTC)
+    if "/" in window:
+        begin, end = (datetime.fromisoformat(part).replace(tzinfo=UTC) for part in window.split("/"))
+        return begin <= moment < end
+    day, _, hours = window.rpartition(" ")
+    if day not in ("", *DAYS):
+        raise ValueError(f"{day} is none of {', '.join(DAYS)}")
+    first, last = (time.fromisoformat(part) for part in hours.split("-"))
+    length = timedelta(minutes=(last.hour - first.hour) * 60 + last.minute - first.minute) % A_DAY
+    starts = [datetime.combine(moment - days * A_DAY, first, UTC) for days in (0, 1)]
+    return any(start <= moment < start + length and day in ("", DAYS[start.weekday()]) for start in starts)

@@ -18,9 +18,8 @@ import click
 from .. import errors, settings
 from ..errors import SettingsError, failed
 from ..project import ARTIFACTS
-from ..sections import Policy
+from ..sections import Policy, window_of
 from .channels import CHANNELS, Alert, configured
-from .maintenance import window_of
 
 LOG = ARTIFACTS / "alerts.jsonl"
 KEPT = 500  # lines

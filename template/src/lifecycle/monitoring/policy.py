@@ -17,12 +17,8 @@ The first rule that fits decides, so that each action has one reason:
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
-from .maintenance import window_of
-
-if TYPE_CHECKING:
-    from ..settings import Policy
+from ..sections import Policy, window_of
 
 NOTHING, ALERT, RETRAIN, ROLL_BACK = "nothing", "alert", "retrain", "roll back"
 HELD_BACK = "held back"  # in a maintenance window
@@ -73,7 +69,7 @@ class Action:
     replay: bool = False
 
 
-def decide(checks: Sequence[Check], bars: "Policy", now: float, replayed: bool | None = None) -> Action:
+def decide(checks: Sequence[Check], bars: Policy, now: float, replayed: bool | None = None) -> Action:
     """Return what to do after the last of the checks, the oldest first.
 
     replayed: whether the version before scored better, once an action with `replay` was followed.
@@ -91,7 +87,7 @@ def decide(checks: Sequence[Check], bars: "Policy", now: float, replayed: bool |
     return replace(action, alert=not any(c.alerted > recent and c.did == action.do for c in told))
 
 
-def _wanted(checks: Sequence[Check], bars: "Policy", now: float) -> Action:
+def _wanted(checks: Sequence[Check], bars: Policy, now: float) -> Action:
     last = checks[-1]
     fresh = last.released > 0 and now - last.released <= bars.release_hours * 3600
     if last.service == "worse":
@@ -106,7 +102,7 @@ def _wanted(checks: Sequence[Check], bars: "Policy", now: float) -> Action:
     return Action(why=last.why)
 
 
-def persistent(checks: Sequence[Check], bars: "Policy") -> bool:
+def persistent(checks: Sequence[Check], bars: Policy) -> bool:
     """Say whether the last drift verdicts are enough in a row, in enough checks of this version.
 
     Too few rows to tell neither add to the row nor end it.
@@ -132,7 +128,7 @@ def add(checks: Sequence[Check], new: Check) -> list[Check]:
     return [*older, replace(new, since=new.at)][-KEPT:]
 
 
-def worth_writing(before: Sequence[Check], after: Sequence[Check], bars: "Policy") -> bool:
+def worth_writing(before: Sequence[Check], after: Sequence[Check], bars: Policy) -> bool:
     """Say whether a store should hear of the last check: not of the hundredth quiet one of a day."""
     last, known = after[-1], before[-1] if before else None
     if known is None or known.since != last.since or not known.same_as(last):
