@@ -1,6 +1,6 @@
 """What is rendered for each CI: linters find nothing and can find faults; the stages are the same everywhere.
 
-test_docker_ci.py, test_ci_kubernetes.py and test_lambda.py run it.
+test_docker_ci.py, test_docker_ci.py and test_lambda.py run it.
 """
 
 import itertools

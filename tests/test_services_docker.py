@@ -174,7 +174,7 @@ def machine() -> Iterator[Path]:
             (path / tool).symlink_to(shutil.which(tool) or pytest.fail(f"no {tool}"))
         (path / "apt-get").write_text(f"""#!/bin/sh
 echo "$*" >>{path}/asked
-case "$*" in *install*) cd {path} && for c in docker mmdebstrap; do ln -s sh $c; done ;; esac
+case "$*" in *install*) cd {path} && for c in docker mmdebstrap ssh; do ln -s sh $c; done ;; esac
 """)
         (path / "apt-get").chmod(0o755)
         yield path
@@ -228,14 +228,14 @@ def test_the_script_says_why_then_installs_and_the_next_time_has_nothing_to_do(
     (machine / "id").unlink()
     (machine / "id").write_text("#!/bin/sh\necho 0\n")
     (machine / "id").chmod(0o755)
-    for command in ("dockerd", "docker-compose", "docker-registry", "iptables", "ip"):
+    for command in ("dockerd", "docker-compose", "docker-registry", "iptables", "ip", "sshd"):
         (machine / command).symlink_to("sh")
     first = debian(machine, "docker")
     assert first.returncode == 0, first.stderr
     assert first.stdout.index("mmdebstrap: makes") < first.stdout.index("Installing with apt-get")
     update, install = (machine / "asked").read_text().splitlines()
     assert update.endswith("update")
-    assert install.endswith("install --no-install-recommends docker.io mmdebstrap")
+    assert install.endswith("install --no-install-recommends docker.io mmdebstrap openssh-client")
 
     (machine / "asked").unlink()
     again = debian(machine, "docker", uid=65534)
