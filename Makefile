@@ -12,7 +12,7 @@ demo: $(BIN)/copier ## Render a project and run its whole life
 test: $(BIN)/pytest ## Run all tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pytest -n 2 --no-loadscope-reorder
+	$(BIN)/pytest -n 3 --no-loadscope-reorder
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer with venv is needed. On Debian: sudo sh scripts/debian.sh base"; exit 1; }

@@ -49,6 +49,8 @@ class Scheduler(LoadScopeScheduling):
             return file + case
         if file == "tests/test_story.py":
             return file + case.partition("-")[0]
+        if file == "tests/test_orchestrators.py":
+            return file + next((name for name in ("prefect", "airflow") if f"_{name}_" in test), "")
         return file
 
 
