@@ -10,10 +10,9 @@ from conftest import Project, render
 from services.recorder import Recorder, recorder
 from services.smtp import Postbox, postbox
 
-from lean_mlops.shell import free_port
 
 pytestmark = pytest.mark.slow
-DEAD = f"http://127.0.0.1:{free_port()}/"
+DEAD = "http://127.0.0.1:1/"  # where only root could listen, and nobody does
 DRIFT = {
     "what": "v2 moved: a & b",
     "sure": "p < 0.01",
