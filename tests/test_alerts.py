@@ -10,7 +10,6 @@ from conftest import Project, render
 from services.recorder import Recorder, recorder
 from services.smtp import Postbox, postbox
 
-
 pytestmark = pytest.mark.slow
 DEAD = "http://127.0.0.1:1/"  # where only root could listen, and nobody does
 DRIFT = {
