@@ -2,7 +2,8 @@
 
 LIFECYCLE_SLACK_URL      an incoming webhook of Slack, or of what takes the same (Mattermost, Rocket.Chat)
 LIFECYCLE_PAGERDUTY_KEY  a key of PagerDuty's Events API v2; LIFECYCLE_PAGERDUTY_URL for its EU service
-LIFECYCLE_SMTP_URL       smtp://user:password@host:587?to=a@example.com,b@example.com&from=c@example.com
+LIFECYCLE_SMTP_URL       smtp://host:587?to=a@example.com,b@example.com&from=c@example.com, and to log in
+                         user:password@ before the host
 LIFECYCLE_ALERT_URL      gets {"text": …} and each part of the alert by its name
 """
 
