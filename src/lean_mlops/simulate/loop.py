@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from lifecycle.monitoring import drift, policy
+from lifecycle.monitoring.judgement import judge_losses
 from lifecycle.monitoring.policy import NOTHING, RETRAIN, ROLL_BACK, Action, Check
 
 from . import faults
@@ -17,8 +18,6 @@ START = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
 DAYS, FAULT_DAY = 30, 10
 HOUR, DAY = 3600.0, 86_400.0
 FAULT_BEGINS = START + FAULT_DAY * DAY
-WORSE = 1.1  # times the error that was expected: less is not worth a rollback
-SURE = 3.0  # standard errors
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,9 @@ class Loop:
         self.schema, self.bars = world.predictor.schema, world.settings
         self.window = Window(world.reference, round(self.bars.drift.window_hours / hours))
         self.errors: deque[tuple[float, np.ndarray]] = deque()  # when rows were served, and their errors
-        self.expected = world.errors(world.labels, world.predictor.predict_arrays(world.rows))
+        errors = world.errors(world.labels, world.predictor.predict_arrays(world.rows))
+        facts = {"error": errors.mean(), "error_sd": errors.std(), "rows": len(errors), "metric": "error"}
+        self.expected = facts  # of the rows that traffic is drawn from
         self.checks: list[Check] = []
         self.version, self.released, self.asked = "v1", 0.0, -np.inf
         self.was_released = False
@@ -130,13 +131,5 @@ class Loop:
             self.errors.popleft()
         newest = now - self.month.fault.delay * DAY
         known = [errors for at, errors in self.errors if self.released <= at <= newest]
-        return performance(known, self.expected, self.bars.drift.min_rows)
-
-
-def performance(known: list[np.ndarray], expected: np.ndarray, least: int) -> str:
-    """Compare the error of rows whose labels came with what it was on the rows that traffic is drawn from."""
-    errors = np.concatenate(known) if known else np.empty(0)
-    if len(errors) < least:
-        return "insufficient data"
-    margin = SURE * errors.std() / np.sqrt(len(errors))
-    return "worse" if errors.mean() - margin > WORSE * expected.mean() else "same"
+        errors = np.concatenate(known) if known else np.empty(0)
+        return judge_losses(errors, self.expected, self.bars.performance).verdict

@@ -58,19 +58,25 @@ def judge(
 
     truth: floats or class numbers; facts: metrics.json of the version; before: the other's predictions.
     """
-    found, expected, metric = len(truth), float(facts["error"]), str(facts["metric"])
+    other = None if before is None else losses(truth, before)
+    return judge_losses(losses(truth, predicted), facts, bars, other)
+
+
+def judge_losses(
+    loss: np.ndarray, facts: dict[str, Any], bars: Performance, other: np.ndarray | None = None
+) -> PerformanceVerdict:
+    """Judge the loss of each labelled row; other: the losses of the version before on the same rows."""
+    found, expected, metric = len(loss), float(facts["error"]), str(facts["metric"])
     if found < bars.min_rows:
         why = f"{found:,} labelled rows, {bars.min_rows:,} are needed to tell"
         return PerformanceVerdict("insufficient data", why, found, expected=expected, metric=metric)
-    loss = losses(truth, predicted)
     value, error = float(loss.mean()), float(loss.std(ddof=1)) / sqrt(found)
     known = float(facts.get("error_sd", 0.0)) / sqrt(facts.get("rows", 1))  # the hold-out was a sample, too
     both = sqrt(error**2 + known**2)
     worse = value > expected * (1 + bars.worse) and _significant(value - expected, both, bars)
     why = f"{metric} {value:.4g}, {expected:.4g} at the gate"
     previous = None
-    if before is not None:
-        other = losses(truth, before)
+    if other is not None:
         previous = float(other.mean())
         pair = loss - other
         paired = float(pair.std(ddof=1)) / sqrt(found)
