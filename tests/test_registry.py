@@ -109,7 +109,7 @@ def store(
 
 def test_the_contract_holds(store: Store) -> None:
     done = store.suite("contract.py")
-    assert "13 passed" in done.stdout
+    assert "14 passed" in done.stdout
 
 
 def test_faults_leave_nothing_half_done(store: Store) -> None:

@@ -149,6 +149,8 @@ def _start(run_dir: Path, stack: contextlib.ExitStack) -> str:
             if dockerd.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"dockerd did not start:\n{Path(log.name).read_text()[-3000:]}")
             time.sleep(0.1)
+    # A network that is left has a bridge that outlives the engine, and there are addresses for some thirty.
+    stack.callback(_run, "docker", "-H", host, "network", "prune", "--force")
     remove = 'docker -H "$0" ps --all --quiet | xargs --no-run-if-empty docker -H "$0" rm --force'
     stack.callback(_run, "sh", "-c", remove, host)
     return host
