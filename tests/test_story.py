@@ -209,7 +209,7 @@ ELSEWHERE = {  # proved by other tests, because they need Docker, a crontab or a
     "make audit": "test_ci.py",
     "make simulate": "test_simulate.py",
     "promtool test rules observability/rules_test.yml": "test_observability.py",
-    "copier update": "test_render.py",
+    "make update": "test_make_update.py",
 }
 
 
