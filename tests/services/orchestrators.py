@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import subprocess
+import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -20,8 +21,17 @@ def call(url: str, body: object = None, **headers: str) -> Any:
     """GET, or POST a body, and return the answer."""
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json", **headers})
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        return json.loads(answer.read() or b"null")
+
+    def answered() -> list[Any]:
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return [json.loads(answer.read() or b"null")]
+        except urllib.error.HTTPError as error:
+            if error.code != 503:  # Prefect's, while its database is busy
+                raise
+            return []
+
+    return until(answered, f"an answer of {url}")[0]
 
 
 def reached(url: str) -> Any:
