@@ -9,6 +9,7 @@ import pandas as pd
 
 from lifecycle import columns, estimator
 from lifecycle.columns import Arrays
+from lifecycle.monitoring.judgement import losses
 from lifecycle.monitoring.profile import Profile
 from lifecycle.serving.predictor import Predictor
 from lifecycle.settings import Settings
@@ -38,9 +39,7 @@ class World:
 
     def errors(self, labels: np.ndarray, predicted: np.ndarray) -> np.ndarray:
         """Return each row's part of the error that evaluate gives as a mean."""
-        if self.predictor.schema.classes:
-            return -np.log(np.clip(predicted[np.arange(len(labels)), labels.astype(int)], 1e-7, 1))
-        return np.abs(labels - predicted)
+        return losses(labels.astype(int) if self.predictor.schema.classes else labels, predicted)
 
 
 def build(folder: Path, frame: pd.DataFrame, settings: Settings, per_hour: float) -> World:

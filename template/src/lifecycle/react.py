@@ -22,7 +22,7 @@ from .live import NOTHING_LIVE
 from .monitoring.alerts import alert
 from .monitoring.policy import HELD_BACK, RETRAIN, ROLL_BACK, Action, Check, add, decide, worth_writing
 from .monitoring.replay import better_before
-from .registry.contract import PRODUCTION, Registry, open_registry
+from .registry.contract import PRODUCTION, Registry, last_move, open_registry
 from .releases import take_back
 
 NOTE = "checks"
@@ -34,10 +34,10 @@ BY_HAND = "make rollback; docs/runbooks/rollback.md"
 
 def released(registry: Registry) -> float:
     """Return when production was promoted (seconds since 1970); 0.0 if there is no way back from it."""
-    moves = [move for move in registry.history(200) if move.alias == PRODUCTION]
-    if not moves or moves[-1].action != "promote" or not moves[-1].undo:
+    last = last_move(registry)
+    if not last or last.action != "promote" or not last.undo:
         return 0.0
-    return datetime.fromisoformat(moves[-1].at).timestamp()
+    return datetime.fromisoformat(last.at).timestamp()
 
 
 def react(found: Check, registry: Registry, retrain: Callable[[str], None]) -> Action:

@@ -8,7 +8,7 @@ import click
 from . import errors
 from .candidate import Manifest
 from .project import hook
-from .registry.contract import PRODUCTION, STAGING, Move, Registry, open_registry
+from .registry.contract import PRODUCTION, STAGING, Move, Registry, last_move, open_registry
 from .steps.register import whoami
 
 LINEAGE = ("version", "created", "git_commit", "data_hash", "lock_hash")
@@ -39,8 +39,7 @@ def rollback(to: str | None, why: str, by: str | None, as_json: bool) -> None:
 
 def take_back(registry: Registry, to: str, by: str, why: str) -> Move:
     """Point production back at the version before, or at `to`, which serves again already."""
-    heads = {move.alias: move for move in registry.history(50)} if to else {}
-    last = heads.get(PRODUCTION)
+    last = last_move(registry) if to else None
     if to and (not last or to not in last.undo[:1]):
         # What served before need not be what had the alias before. A version that has it already stays.
         return registry.promote(to, PRODUCTION, by, why)

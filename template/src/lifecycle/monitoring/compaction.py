@@ -95,9 +95,8 @@ def _merge(folder: Path, now: datetime) -> None:
     for names in groups.values():
         if len(names) > 1:
             merged = total([json.loads((folder / name).read_text(encoding="utf-8")) for name in names])
-            stamp = names[-1].partition("-")[
-                0
-            ]  # the newest: a check that looks back to here counts all of it
+            # The newest stamp: a check that looks back to here counts all of it.
+            stamp = names[-1].partition("-")[0]
             _write(folder / f"{stamp}{MERGED}{uuid.uuid4().hex[:8]}.json", merged | {"of": names})
             _remove(folder, set(names))
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from .. import columns, estimator, project, settings
 from ..errors import LifecycleError, RegistryError
-from ..registry.contract import PRODUCTION, live_model, open_registry
+from ..registry.contract import last_move, live_model, open_registry
 from ..serving.predictor import Predictor
 from ..steps.validate import check
 from . import predictions
@@ -67,11 +67,11 @@ def _ask(source: Path, model: Predictor) -> tuple[np.ndarray, pd.Series, np.ndar
 def _previous(frame: pd.DataFrame, model: Predictor) -> np.ndarray | None:
     """Return the predictions of the version that a rollback would go to; None where it cannot be asked."""
     registry = open_registry()
-    moves = [move for move in registry.history(50) if move.alias == PRODUCTION]
-    if not (moves and moves[-1].undo):
+    last = last_move(registry)
+    if not (last and last.undo):
         return None
     try:
-        other = Predictor(registry.fetch(moves[-1].undo[0], PREVIOUS))
+        other = Predictor(registry.fetch(last.undo[0], PREVIOUS))
         if other.schema.classes != model.schema.classes:
             return None
         return other.predict_arrays(columns.from_frame(frame, other.schema.columns))

@@ -7,7 +7,7 @@ import pandas as pd
 
 from .. import columns, estimator, project, settings
 from ..errors import LifecycleError, failed
-from ..registry.contract import PRODUCTION, Registry
+from ..registry.contract import Registry, last_move
 from ..serving.predictor import Predictor
 from ..steps.validate import check
 
@@ -17,8 +17,10 @@ def better_before(registry: Registry) -> bool:
 
     What cannot be told (no labels yet, too few rows, other columns) is a no, and is said.
     """
-    last = [move for move in registry.history(200) if move.alias == PRODUCTION][-1]
+    last = last_move(registry)
     try:
+        if not (last and last.undo):
+            raise ValueError("none is before it")
         rows = recent(project.load("data").load())
         now, before = (error(registry, version, rows) for version in (last.version, last.undo[0]))
     except (LifecycleError, KeyError, ValueError) as problem:

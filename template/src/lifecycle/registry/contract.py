@@ -123,6 +123,11 @@ def open_registry() -> Registry:
     return import_module(f".{project.REGISTRY}", __package__).open_registry()
 
 
+def last_move(registry: Registry) -> Move | None:
+    """Return the last move of the alias production; None if none is among the newest 200 of all aliases."""
+    return next((move for move in reversed(registry.history(200)) if move.alias == PRODUCTION), None)
+
+
 def live_model() -> Path | None:
     """Return a folder with the version that has the alias production; None while there is none."""
     registry = open_registry()
