@@ -183,11 +183,12 @@ def airflow(project: Project, env: dict[str, str], port: int) -> Iterator[Airflo
     try:
         until(lambda: reached(f"{server.url}/api/v2/monitor/health"), "Airflow")
         until(lambda: len(server.call("")["dags"]) == 2, "the DAGs")
-        for dag in ("churn-retrain", "churn-watch"):
+        for dag in (dags := ("churn-retrain", "churn-watch")):
             words = [script, "dags", "unpause", "--yes", dag]
             subprocess.run(words, env=env, check=True, capture_output=True)
-        # The last time that the schedule names is made up for at once.
-        until(lambda: set(server.states()) == {"success"}, "the scheduled run")
+        # The last time that each schedule names is made up for at once: a late watch would start a run in a test.
+        for dag in dags:
+            until(lambda dag=dag: set(server.states(dag)) == {"success"}, f"the scheduled run of {dag}")
         yield server
     finally:
         os.killpg(running.pid, signal.SIGINT)  # Ctrl-C
