@@ -186,7 +186,7 @@ def airflow(project: Project, env: dict[str, str], port: int) -> Iterator[Airflo
         for dag in (dags := ("churn-retrain", "churn-watch")):
             words = [script, "dags", "unpause", "--yes", dag]
             subprocess.run(words, env=env, check=True, capture_output=True)
-        # The last time that each schedule names is made up for at once: a late watch would start a run in a test.
+        # The last time of each schedule is made up for at once: a late watch would start a run in a test.
         for dag in dags:
             until(lambda dag=dag: set(server.states(dag)) == {"success"}, f"the scheduled run of {dag}")
         yield server
