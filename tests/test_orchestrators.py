@@ -338,15 +338,20 @@ def test_cron_runs_the_steps_of_dvc_in_their_order(project: Project) -> None:
     assert loops == [["for", "step", "in", *STEPS[:-1], f"{STEPS[-1]};", "do"]] * 2, "and the CronJobs"
 
 
+def switched(project: Project, orchestrator: str) -> dict[str, str]:
+    """Change the answer, and return the environment of the orchestrator: uv is found in it."""
+    switch(project, orchestrator)
+    path = os.pathsep.join([environ(project)["PATH"], str(Path(sys.executable).parent)])
+    return environ(project, PATH=path)
+
+
 @pytest.fixture(scope="module")
 def on_prefect(
-    template: Path, retrained: Project, heard: Heard, tmp_path_factory: pytest.TempPathFactory
+    retrained: Project, heard: Heard, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Prefect]:
     """The retrained project after the answer was changed to Prefect, its server and its flows."""
     project = copied(retrained, tmp_path_factory.mktemp("prefect") / "churn", heard)
-    switch(project, "prefect")
-    uv = os.pathsep.join([environ(project)["PATH"], str(Path(sys.executable).parent)])
-    with prefect(project, environ(project, PATH=uv), free_port()) as server:
+    with prefect(project, switched(project, "prefect"), free_port()) as server:
         yield server
 
 
@@ -376,30 +381,6 @@ def switch(project: Project, orchestrator: str) -> None:
         project.path, vcs_ref=copier.VcsRef.CURRENT, data=answers, defaults=True, overwrite=True, quiet=True
     )
     assert git(project.path, "ls-files", "--unmerged") == ""
-
-
-def test_changing_the_answer_leaves_yours_alone(template: Path, tmp_path: Path) -> None:
-    project = Project(render(template, tmp_path / "churn"), tmp_path)
-    mine = ["src/churn/data.py", "src/churn/features.py", "params.yaml"]
-    for name in mine:
-        file = project.path / name
-        file.write_text(file.read_text() + "\n# mine\n")
-    before = {name: (project.path / name).read_text() for name in mine}
-    for orchestrator in (*ORCHESTRATORS, "cron"):
-        switch(project, orchestrator)
-        assert {name: (project.path / name).read_text() for name in mine} == before
-        fresh = render(
-            template,
-            tmp_path / f"fresh-{orchestrator}-{len(list(tmp_path.iterdir()))}",
-            orchestrator=orchestrator,
-        )
-        files = set(git(fresh, "ls-files").split())
-        there = set(git(project.path, "ls-files", "--cached", "--others", "--exclude-standard").split())
-        assert {name for name in there if (project.path / name).exists()} == files
-        changed = [
-            n for n in files - set(mine) if (fresh / n).read_bytes() != (project.path / n).read_bytes()
-        ]
-        assert changed == []
 
 
 def test_prefect_a_step_fails_twice_and_then_works(on_prefect: Prefect, heard: Heard) -> None:
@@ -508,9 +489,7 @@ def on_airflow(
 ) -> Iterator[Airflow]:
     """The retrained project after the answer was changed to Airflow, and an Airflow of its own."""
     project = copied(retrained, tmp_path_factory.mktemp("airflow") / "churn", heard)
-    switch(project, "airflow")
-    uv = os.pathsep.join([environ(project)["PATH"], str(Path(sys.executable).parent)])
-    with airflow(project, environ(project, PATH=uv), free_port()) as server:
+    with airflow(project, switched(project, "airflow"), free_port()) as server:
         yield server
 
 

@@ -29,7 +29,7 @@ FOR_PEOPLE = (4, 5, 7, 8)  # exit codes that another attempt does not change: se
 DUE, INSUFFICIENT_DATA, BUSY = 2, 3, 75
 NAME = ROOT.name
 OUTLETS = {"ingest": [Asset(f"{NAME}-data")], "register": [Asset(f"{NAME}-model")]}
-START = datetime(2026, 1, 1, tzinfo=UTC)
+ONE: dict[str, Any] = {"start_date": datetime(2026, 1, 1, tzinfo=UTC), "catchup": False, "max_active_runs": 1}
 TRIES = {
     "retries": BARS["retries"],
     "retry_delay": timedelta(seconds=BARS["retry_seconds"]),
@@ -99,9 +99,7 @@ def end() -> None:
 with DAG(
     f"{NAME}-retrain",
     schedule=CronTriggerTimetable(BARS["schedule"], timezone="UTC"),
-    start_date=START,
-    catchup=False,
-    max_active_runs=1,
+    **ONE,
     default_args=TRIES,
     params={"reason": Param("schedule", type="string")},
 ):
@@ -116,13 +114,7 @@ def due() -> str:
     return reason if code == DUE else ""
 
 
-with DAG(
-    f"{NAME}-watch",
-    schedule=CronTriggerTimetable(BARS["check"], timezone="UTC"),
-    start_date=START,
-    catchup=False,
-    max_active_runs=1,
-):
+with DAG(f"{NAME}-watch", schedule=CronTriggerTimetable(BARS["check"], timezone="UTC"), **ONE):
     reason = due()
     start = TriggerDagRunOperator(task_id="start", trigger_dag_id=f"{NAME}-retrain", conf={"reason": reason})
     chain(reason, start)

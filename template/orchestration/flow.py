@@ -42,13 +42,17 @@ class Failed(Exception):
         self.code = code
 
 
+def environment() -> dict[str, str]:
+    """Return the environment that the project's commands are found in."""
+    path = f"{ROOT / '.venv/bin'}{os.pathsep}{os.environ['PATH']}"
+    return os.environ | {"PATH": path, "PYTHONUNBUFFERED": "1"}
+
+
 def lifecycle(*words: str, fine: tuple[int, ...] = (0,)) -> tuple[int, str]:
     """Run a command in the project's environment; its lines go to the run's log as they come."""
     said = []
-    path = f"{ROOT / '.venv/bin'}{os.pathsep}{os.environ['PATH']}"
-    env = os.environ | {"PATH": path, "PYTHONUNBUFFERED": "1"}
     pipe: dict[str, Any] = {"stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen(["lifecycle", *words], cwd=ROOT, env=env, **pipe) as running:
+    with subprocess.Popen(["lifecycle", *words], cwd=ROOT, env=environment(), **pipe) as running:
         try:
             for line in running.stdout or ():
                 said.append(line.rstrip())
@@ -86,9 +90,8 @@ def give_back(flow: Any, flow_run: Any, state: State) -> None:
     Prefect calls it by these names when the run's process is dead.
     """
     if state.name != LEFT_OUT:
-        path = f"{ROOT / '.venv/bin'}{os.pathsep}{os.environ['PATH']}"
         words = ["lifecycle", "end", "--run", f"prefect:{flow_run.id}", "--code", "1"]
-        subprocess.run(words, cwd=ROOT, env=os.environ | {"PATH": path}, check=False)
+        subprocess.run(words, cwd=ROOT, env=environment(), check=False)
 
 
 @flow(on_failure=[give_back], on_crashed=[give_back], on_cancellation=[give_back])

@@ -1,10 +1,10 @@
 """A stand-in for GitHub's API: who may do what in a repository, and comments on its issues."""
 
-import contextlib
 import http.server
 import json
-import threading
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
+
+from services.serving import serving
 
 
 class GitHubApi(http.server.ThreadingHTTPServer):
@@ -44,9 +44,5 @@ class GitHubApi(http.server.ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
 
-@contextlib.contextmanager
-def api(**may: str) -> Iterator[GitHubApi]:
-    with GitHubApi(may) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server
-        server.shutdown()
+def api(**may: str) -> AbstractContextManager[GitHubApi]:
+    return serving(GitHubApi(may))

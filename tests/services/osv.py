@@ -3,8 +3,9 @@
 import contextlib
 import http.server
 import json
-import threading
 from collections.abc import Iterator
+
+from services.serving import serving
 
 
 @contextlib.contextmanager
@@ -26,7 +27,5 @@ def database(*vulnerable: str) -> Iterator[str]:
 
         def log_message(self, *_: object) -> None: ...
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with serving(http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer)) as server:
         yield f"--vulnerability-service osv --osv-url http://127.0.0.1:{server.server_port}"
-        server.shutdown()

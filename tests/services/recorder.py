@@ -1,10 +1,10 @@
 """An HTTP API that keeps what it is asked, where the real one cannot be run."""
 
-import contextlib
 import http.server
-import threading
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
+
+from services.serving import serving
 
 
 class Asked(NamedTuple):
@@ -38,9 +38,5 @@ class Recorder(http.server.ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
 
-@contextlib.contextmanager
-def recorder() -> Iterator[Recorder]:
-    with Recorder() as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server
-        server.shutdown()
+def recorder() -> AbstractContextManager[Recorder]:
+    return serving(Recorder())

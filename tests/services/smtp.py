@@ -1,11 +1,11 @@
 """An SMTP server on the standard library, which keeps what it is sent."""
 
-import contextlib
 import socketserver
-import threading
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from email import message_from_bytes, policy
 from email.message import EmailMessage
+
+from services.serving import serving
 
 
 class Postbox(socketserver.ThreadingTCPServer):
@@ -50,9 +50,5 @@ class Conversation(socketserver.StreamRequestHandler):
         self.wfile.write(f"{text}\r\n".encode())
 
 
-@contextlib.contextmanager
-def postbox() -> Iterator[Postbox]:
-    with Postbox() as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server
-        server.shutdown()
+def postbox() -> AbstractContextManager[Postbox]:
+    return serving(Postbox())

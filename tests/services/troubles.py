@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from conftest import Project
+from services.serving import serving
 
 PATIENCE = 150  # seconds, on a machine that does other things too
 
@@ -72,11 +72,9 @@ def listening() -> Iterator[Heard]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as server:
         heard = Heard(server.server_port)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
         yield heard
-        server.shutdown()
 
 
 def with_environment(project: Project) -> None:
