@@ -3,6 +3,7 @@
 import functools
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import warnings
@@ -17,6 +18,9 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 from lean_mlops.shell import FOREIGN
+
+# Where `make test` is put into the background Ctrl-C is ignored, also by what the tests start and then stop.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parents[1]
 pytest_plugins = ["services.site", "services.pipelines"]
