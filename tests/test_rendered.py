@@ -27,6 +27,23 @@ def test_the_deeper_tests_pass(make_project: Callable[..., Project], task: str) 
     assert int(re.findall(r"(\d+) passed", done.stdout)[0]) >= 15
 
 
+def test_evidently_makes_its_page_in_an_environment_of_its_own(trained_copy: Project, tmp_path: Path) -> None:
+    def report(**answers: str) -> subprocess.CompletedProcess[str]:
+        words = ["make", "drift-report", *(f"{name}={value}" for name, value in answers.items())]
+        env = trained_copy.verbs(tmp_path / "bin")
+        return subprocess.run(words, cwd=trained_copy.path, env=env, capture_output=True, text=True)
+
+    done = report(FILE="data/recent.parquet", HTML="artifacts/e.html")
+    assert done.returncode == 0, done.stderr
+    page = (trained_copy.path / "artifacts/e.html").read_text()
+    assert "distance_km" in page and "Dataset Drift is detected" in page
+    assert "FILE is not set" in report().stdout
+    wrong = report(FILE="README.md").stderr
+    assert "error: README.md" in wrong and "a Parquet file with the columns distance_km" in wrong
+    shutil.rmtree(trained_copy.path / "artifacts/candidate")
+    assert "next: make retrain" in report(FILE="data/recent.parquet").stderr
+
+
 @pytest.fixture(scope="module")
 def with_boto3(environment: Path) -> None:
     """What S3 and Lambda need besides."""
