@@ -26,6 +26,8 @@ ROOT = Path(__file__).parents[1]
 pytest_plugins = ["services.site", "services.pipelines"]
 # What scripts/debian.sh installs, and the markers of the tests that need it.
 PARTS = {"docker", "s3", "cron", "podman", "prometheus"}
+# Each takes minutes in one process, so they begin early: begun last, one would run on alone at the end.
+LONG = {f"test_{name}.py" for name in ("lambda", "orchestrators", "registry", "story")}
 
 
 def clean_environment(**more: str) -> dict[str, str]:
@@ -64,11 +66,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduler:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run what is fast first, so that a failure shows early; skip the parts that the user says to skip."""
+
+    def place(item: pytest.Item) -> int:
+        if "docker" in marks[item]:
+            return 1
+        return (2 if item.path.name in LONG else 3) if "slow" in marks[item] else 0
+
     marks = {item: {mark.name for mark in item.iter_markers()} for item in items}
     for item in items:
         for part in PARTS & set(os.environ.get("LEAN_MLOPS_SKIP", "").split(",")) & marks[item]:
             item.add_marker(pytest.mark.skip(reason=f"LEAN_MLOPS_SKIP names {part}"))
-    items.sort(key=lambda item: 1 if "docker" in marks[item] else 2 * ("slow" in marks[item]))
+    items.sort(key=place)
 
 
 @functools.cache

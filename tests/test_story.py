@@ -181,10 +181,10 @@ def test_a_worse_model_stops_the_pipeline(home: Home) -> None:
 once = pytest.mark.parametrize("home", ["regression"], indirect=True)
 
 
-@once
 @pytest.mark.parametrize(
     "page", ["failed-gate.md", "drift.md", "performance.md", "retraining.md", "alerts.md"]
 )
+@once
 def test_every_command_of_a_runbook_works(home: Home, page: str) -> None:
     blocks = commands(home.path / "docs/runbooks" / page)
     assert blocks
