@@ -369,8 +369,10 @@ def test_for_lambda_a_package_is_built_and_aws_may_start_retraining() -> None:
 
 
 @pytest.mark.slow
-def test_audit_passes_as_rendered_and_rejects_a_known_vulnerability_and_a_secret(workshop: Workshop) -> None:
-    """Each combination's own files are held against the search for secrets; one against vulnerabilities."""
+def test_audit_passes_as_rendered_and_rejects_a_known_vulnerability_and_a_secret(
+    workshop: Workshop, template: Path, tmp_path: Path
+) -> None:
+    """Every answer's files are held against the search for secrets; one project against vulnerabilities."""
     repository = workshop.repository("audited", ci="github")
 
     def audit(**more: str) -> tuple[bool, str]:
@@ -385,7 +387,9 @@ def test_audit_passes_as_rendered_and_rejects_a_known_vulnerability_and_a_secret
     assert not clean and "OSV-2026-1" in said, said
     for folder in FOLDERS.values():
         shutil.copytree(folder, repository / "others" / folder.name)
-    shutil.copytree(TEMPLATE / "deploy", repository / "others/deploy")
+    for deploy, orchestrator in (("kubernetes", "airflow"), ("lambda", "prefect")):
+        other = render(template, tmp_path / deploy, deploy=deploy, orchestrator=orchestrator, registry="s3")
+        shutil.copytree(other, repository / "others" / deploy, ignore=shutil.ignore_patterns(".git"))
     git(repository, "add", "-A")
     scan = re.search(
         r"\tuv tool run --from detect-secrets.*|\t@git ls-files -z.*\\\n.*",
