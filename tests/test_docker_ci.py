@@ -6,14 +6,12 @@ GitHub's file is run by services/github.py, GitLab's by gitlab-ci-local; the mod
 import json
 import re
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from conftest import git
-from services import docker, github, kube_api, mlflow
-from services.github_api import GitHubApi, api
+from services import docker, kube_api, mlflow
+from services.github_events import GitHub, results, said
 from services.gitlab import Pipeline
 from services.kube_cluster import VERSION, Cluster
 from services.pipelines import QUICK, Box, Workshop, change
@@ -24,62 +22,17 @@ BY_STRANGERS = '\'; touch hacked; $(touch hacked) `touch hacked` $(shell touch h
 DONE = dict.fromkeys(("check", "audit", "retrain", "staging", "production"), "success")
 
 
-class GitHub:
-    """A repository on GitHub whose pushes, issues and comments start its workflows."""
-
-    def __init__(self, repository: Path, box: Box, hub: GitHubApi, folder: Path, tracking: str) -> None:
-        self.repository, self.box, self.hub, self.folder = repository, box, hub, folder
-        self.env, self.secrets = box.env, {"DEPLOY_KEY": box.host.key}
-        self.vars = {"MLFLOW_TRACKING_URI": tracking, "IMAGE_REGISTRY": box.images, "DEPLOY": "environment"}
-        self.vars |= {"DEPLOY_HOST": box.host.url, "DEPLOY_KNOWN_HOSTS": box.host.known_hosts}
-        self.vars |= {"DEPLOY_FOLDER": str(box.folder / repository.name)}
-        self.runs = 0
-
-    def run(self, file: str, event: str, facts: dict[str, Any], actor: str = "ada") -> github.Run:
-        self.runs += 1
-        folder = self.folder / str(self.runs)
-        folder.mkdir(parents=True)
-        context = {"event_name": event, "actor": actor, "api_url": self.hub.url}
-        workflow = self.repository / ".github/workflows" / file
-        run = github.Run(workflow, self.repository, folder, self.env, facts, self.vars, self.secrets)
-        run.github = context
-        return run.start()
-
-    def push(self) -> github.Run:
-        return self.run("lifecycle.yml", "push", {})
-
-    def say(self, text: str, actor: str = "ada") -> github.Run:
-        event = {"issue": {"number": 7, "title": "It is slow"}, "comment": {"body": text}}
-        return self.run("production.yml", "issue_comment", event, actor)
-
-    def history(self, tracking: str) -> list[dict[str, str]]:
-        env = self.env | {"MLFLOW_TRACKING_URI": tracking}
-        command = ["uv", "run", "--no-sync", "lifecycle", "history", "--json"]
-        done = subprocess.run(command, cwd=self.repository, env=env, capture_output=True, text=True)
-        return [move for move in json.loads(done.stdout) if move["alias"] == "production"]
-
-
-def results(run: github.Run) -> dict[str, str]:
-    return {name: job.result for name, job in run.jobs.items() if job.result != "skipped"}
-
-
-def said(run: github.Run) -> str:
-    return "\n".join(f"== {name}: {job.result}\n{job.said}" for name, job in run.jobs.items())
-
-
-@pytest.fixture
-def hub() -> Iterator[GitHubApi]:
-    with api(ada="write", eve="read") as hub:
-        yield hub
-
-
-def test_github_from_a_push_to_production_and_back(
-    workshop: Workshop, box: Box, hub: GitHubApi, tmp_path: Path
-) -> None:
+def test_github_from_a_push_to_production_and_back(workshop: Workshop, box: Box, tmp_path: Path) -> None:
     repository = workshop.repository("github", ci="github", deploy="docker", registry="mlflow")
-    with mlflow.server(tmp_path / "mlflow") as tracking:
+    with (
+        mlflow.server(tmp_path / "mlflow") as tracking,
+        GitHub.of(repository, tmp_path / "runs", box.env) as here,
+    ):
         host = box.clone(repository, MLFLOW_TRACKING_URI=tracking)
-        here = GitHub(repository, box, hub, tmp_path / "runs", tracking)
+        here.secrets = {"DEPLOY_KEY": box.host.key}
+        here.vars = {"MLFLOW_TRACKING_URI": tracking, "IMAGE_REGISTRY": box.images, "DEPLOY": "environment"}
+        here.vars |= {"DEPLOY_HOST": box.host.url, "DEPLOY_KNOWN_HOSTS": box.host.known_hosts}
+        here.vars |= {"DEPLOY_FOLDER": str(box.folder / repository.name)}
 
         run = here.push()
         assert results(run) == DONE, said(run)
@@ -118,12 +71,12 @@ def test_github_from_a_push_to_production_and_back(
         issue = {"issue": {"number": 8, "title": f"Promote version {second}", "body": body}}
         run = here.run("production.yml", "issues", issue)
         assert results(run) == {"ask": "success", "act": "success"}, said(run)
-        assert box.serves(box.port) == second and "success" in hub.comments["8"][0]
+        assert box.serves(box.port) == second and "success" in here.comments["8"][0]
 
         run = here.say(f"/rollback complaints {BY_STRANGERS}\n\nsorry")
         assert results(run) == {"ask": "success", "act": "success"}, said(run)
-        assert box.serves(box.port) == first and "rollback" in hub.comments["7"][0]
-        moves = here.history(tracking)
+        assert box.serves(box.port) == first and "rollback" in here.comments["7"][0]
+        moves = here.history(MLFLOW_TRACKING_URI=tracking)
         assert [(move["action"], move["version"], move["by"]) for move in moves] == [
             ("promote", first, "ada"),
             ("promote", second, "ada"),
@@ -167,16 +120,17 @@ def test_gitlab_from_a_push_to_production_and_back(workshop: Workshop, box: Box,
     assert not list(tmp_path.rglob("hacked"))
 
 
+def live(cluster: Cluster, stages: tuple[str, str]) -> list[str]:
+    """Return the version in each namespace."""
+    found = [cluster.get(stage, "deployments", "parcels") or {} for stage in stages]
+    return [item["spec"]["template"]["metadata"]["labels"][VERSION] if item else "" for item in found]
+
+
 def test_gitlab_on_kubernetes(workshop: Workshop, engine_env: dict[str, str], tmp_path: Path) -> None:
     """The API server is a stand-in (kube_api.py): what kubectl is told is real, and so is the image."""
     repository = workshop.repository("cluster", ci="gitlab", deploy="kubernetes", registry="s3")
     stages = ("parcels-staging", "parcels-production")
     cluster, kubeconfig = Cluster(set(stages)), tmp_path / "kubeconfig"
-
-    def live() -> list[str]:
-        found = [cluster.get(stage, "deployments", "parcels") or {} for stage in stages]
-        return [item["spec"]["template"]["metadata"]["labels"][VERSION] if item else "" for item in found]
-
     with kube_api.serve(cluster, kubeconfig, *stages), docker.image_registry(tmp_path) as images:
         variables = {"REGISTRY_URI": (tmp_path / "store").as_uri(), "IMAGE_REGISTRY": images, "DEPLOY": "yes"}
         variables |= {
@@ -186,22 +140,53 @@ def test_gitlab_on_kubernetes(workshop: Workshop, engine_env: dict[str, str], tm
         }
         pipeline = Pipeline.of(repository, tmp_path / "clone", engine_env, **variables)
         said = pipeline.run("--manual", "production")
-        first = live()[0]
-        assert live() == [first, first] and first
+        first = live(cluster, stages)[0]
+        assert live(cluster, stages) == [first, first] and first
         pod = cluster.find("parcels-production", "pods")[0]["spec"]["containers"][0]
         assert re.fullmatch(rf"{images}/parcels@sha256:[0-9a-f]{{64}}", pod["image"])
         assert f"+    app.kubernetes.io/version: {first}" in re.sub(" +app", "    app", said), said
 
         change(pipeline.path, QUICK, "max_iter: 1")
         refused = pipeline.run("retrain", "staging", ok=False)
-        assert "the gate rejects this candidate" in refused and live() == [first, first]
+        assert "the gate rejects this candidate" in refused and live(cluster, stages) == [first, first]
 
         change(pipeline.path, "max_iter: 1", "max_iter: 40")
         pipeline.run("retrain", "staging", "production")
-        second = live()[0]
-        assert live() == [second, second] and second != first
+        second = live(cluster, stages)[0]
+        assert live(cluster, stages) == [second, second] and second != first
         pipeline.run("rollback")
-        assert live() == [second, first]
+        assert live(cluster, stages) == [second, first]
+
+
+def test_github_on_kubernetes(workshop: Workshop, engine_env: dict[str, str], tmp_path: Path) -> None:
+    repository = workshop.repository("github-cluster", ci="github", deploy="kubernetes", registry="s3")
+    stages = ("parcels-staging", "parcels-production")
+    cluster, kubeconfig = Cluster(set(stages)), tmp_path / "kubeconfig"
+    with (
+        kube_api.serve(cluster, kubeconfig, *stages),
+        docker.image_registry(tmp_path) as images,
+        GitHub.of(repository, tmp_path / "runs", engine_env) as here,
+    ):
+        here.secrets = {"KUBE_CONFIG": kubeconfig.read_text()}
+        here.vars = {"REGISTRY_URI": (tmp_path / "store").as_uri(), "IMAGE_REGISTRY": images}
+        here.vars["DEPLOY"] = "environment"
+        run = here.push()
+        assert results(run) == DONE, said(run)
+        first = run.jobs["retrain"].outputs["version"]
+        assert live(cluster, stages) == [first, first]
+        assert f"+    app.kubernetes.io/version: {first}" in re.sub(
+            " +app", "    app", run.jobs["staging"].summary
+        )
+
+        here.vars["DEPLOY"] = "comment"
+        change(repository, QUICK, "max_iter: 40")
+        run = here.push()
+        second = run.jobs["retrain"].outputs["version"]
+        assert live(cluster, stages) == [second, first], said(run)
+        for words, version in ((f"/promote {second} better", second), ("/rollback complaints", first)):
+            run = here.say(words)
+            assert results(run) == {"ask": "success", "act": "success"}, said(run)
+            assert live(cluster, stages) == [second, version]
 
 
 def test_make_ci_without_any_ci(workshop: Workshop, engine_env: dict[str, str]) -> None:

@@ -23,6 +23,7 @@ import pandas as pd
 import pytest
 from conftest import ROOT, Project, clean_environment, render
 from services import aws
+from services.github_events import GitHub, results, said
 from services.gitlab import Pipeline
 from services.pipelines import QUICK, Workshop, change
 from services.recorder import Recorder, recorder
@@ -432,6 +433,24 @@ def test_drift_is_seen_and_retraining_started_in_the_cloud(one: Site, api: Recor
     assert one.run("make", "drift", code=2).stdout.splitlines()[0].startswith("served: 1,000 rows")
 
 
+def live(cloud: aws.Aws, stack: str) -> str:
+    """Return the version of the model that a stack's alias leads to."""
+    alias = f"client('lambda').get_alias(FunctionName={stack!r}, Name='live')['FunctionVersion']"
+    code = f"client('lambda').get_function(FunctionName={stack!r}, Qualifier={alias})"
+    return cloud.run(f"print({code}['Configuration']['Description'])").strip()
+
+
+def stacks(path: Path, env: dict[str, str], cloud: aws.Aws, *verbs: str) -> str:
+    """Make both stages' stacks, as a person does once, and return the version that both serve."""
+    words = ["make", "setup", *verbs, "promote", "stack", "BUCKET=models", "WHY=first"]
+    for more in ([], ["STAGE=staging"]):
+        done = subprocess.run([*words, *more], cwd=path, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+    first = live(cloud, "parcels")
+    assert live(cloud, "parcels-staging") == first
+    return first
+
+
 def test_gitlab_from_a_push_to_production_and_back(
     workshop: Workshop, cloud: aws.Aws, tmp_path: Path
 ) -> None:
@@ -443,27 +462,46 @@ def test_gitlab_from_a_push_to_production_and_back(
     pipeline = Pipeline.of(repository, tmp_path / "clone", env, **variables)
 
     pipeline.run("retrain")
-    words = ["make", "setup", "promote", "stack", "BUCKET=models", "WHY=first"]
-    here = env | cloud.env | variables
-    for more in ([], ["STAGE=staging"]):
-        done = subprocess.run([*words, *more], cwd=pipeline.path, env=here, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-
-    def live(stack: str) -> str:
-        alias = f"client('lambda').get_alias(FunctionName={stack!r}, Name='live')['FunctionVersion']"
-        code = f"client('lambda').get_function(FunctionName={stack!r}, Qualifier={alias})"
-        return cloud.run(f"print({code}['Configuration']['Description'])").strip()
-
-    first = live("parcels")
-    assert live("parcels-staging") == first
+    first = stacks(pipeline.path, env | cloud.env | variables, cloud)
     change(pipeline.path, QUICK, "max_iter: 1")
     refused = pipeline.run("retrain", "staging", ok=False, DEPLOY="yes")
-    assert "the gate rejects this candidate" in refused and live("parcels-staging") == first
+    assert "the gate rejects this candidate" in refused and live(cloud, "parcels-staging") == first
 
     change(pipeline.path, "max_iter: 1", "max_iter: 40")
     pipeline.run("--manual", "production", DEPLOY="yes")
-    second = live("parcels")
-    assert second != first and live("parcels-staging") == second
+    second = live(cloud, "parcels")
+    assert second != first and live(cloud, "parcels-staging") == second
     pipeline.run("rollback", DEPLOY="yes", WHY="complaints")
-    assert (live("parcels"), live("parcels-staging")) == (first, second)
+    assert (live(cloud, "parcels"), live(cloud, "parcels-staging")) == (first, second)
     assert "insufficient data" in pipeline.run("drift", ok=False, DO="drift")
+
+
+def test_github_from_a_push_to_production_and_back(
+    workshop: Workshop, cloud: aws.Aws, tmp_path: Path
+) -> None:
+    repository = workshop.repository("github-lambda", ci="github", deploy="lambda", registry="s3")
+    keys = {name: text for name, text in cloud.env.items() if "KEY" in name}
+    env = workshop.env | {name: text for name, text in cloud.env.items() if name not in keys}
+    with GitHub.of(repository, tmp_path / "runs", env) as here:
+        here.role = keys
+        here.vars = {"REGISTRY_URI": (tmp_path / "store").as_uri(), "AWS_ROLE": "arn:aws:iam::1:role/parcels"}
+        first = stacks(repository, env | keys | here.vars, cloud, "retrain")
+        here.vars["DEPLOY"] = "environment"
+        change(repository, QUICK, "max_iter: 40")
+        run = here.run("lifecycle.yml", "repository_dispatch", {"client_payload": {"reason": "drift"}})
+        done = dict.fromkeys(("check", "audit", "retrain", "staging", "production"), "success")
+        assert results(run) == done, said(run)
+        second = run.jobs["retrain"].outputs["version"]
+        assert live(cloud, "parcels") == live(cloud, "parcels-staging") == second != first
+        taken = [
+            given["role-to-assume"] for action, given in run.actions if action.startswith("aws-actions/")
+        ]
+        assert taken == ["arn:aws:iam::1:role/parcels"] * 3
+        signed = [given["subject-path"] for action, given in run.actions if action == "actions/attest"]
+        assert signed == [f"build/lambda-{second}.zip"] * 2
+
+        run = here.say("/rollback complaints")
+        assert results(run) == {"ask": "success", "act": "success"}, said(run)
+        assert (live(cloud, "parcels"), live(cloud, "parcels-staging")) == (first, second)
+        run = here.run("lifecycle.yml", "schedule", {"schedule": "41 5 * * *"})
+        assert results(run) == {"drift": "failure"} and "insufficient data" in said(run)

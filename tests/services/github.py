@@ -33,7 +33,7 @@ class Job:
 
 @dataclass
 class Run:
-    """One run of a workflow. event: what started it; vars and secrets: of the repository."""
+    """One run of a workflow. event: what started it; vars, secrets: the repository's; role: its AWS keys."""
 
     workflow: Path
     repository: Path
@@ -42,6 +42,7 @@ class Run:
     event: dict[str, Any]
     vars: dict[str, str] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
+    role: dict[str, str] = field(default_factory=dict)
     inputs: dict[str, str] = field(default_factory=dict)
     github: dict[str, str] = field(default_factory=dict)
     jobs: dict[str, Job] = field(default_factory=dict)
@@ -146,6 +147,7 @@ class Run:
             assert "sbom-path" not in given or (work / given["sbom-path"]).is_file()
         elif action == "aws-actions/configure-aws-credentials":
             assert given["role-to-assume"] and given["aws-region"], given
+            context["env"] |= self.role  # as the action does by GITHUB_ENV, over what the job has set
         else:
             assert action == "astral-sh/setup-uv", f"what does {action} do?"
 
