@@ -267,6 +267,16 @@ def policy(name: str, prefix: str) -> str:
 
 
 @pytest.mark.s3
+def test_windows_of_lambda_are_merged_in_the_bucket(
+    template: Path, registry_environment: Path, bucket: dict[str, str], tmp_path: Path
+) -> None:
+    folder = render(template, tmp_path / "churn", deploy="lambda", registry="s3")
+    env = bucket | {"WINDOWS_BUCKET": BUCKET}
+    done = Store("s3-ceph", "s3", env, folder, registry_environment).suite("windows.py")
+    assert "6 passed" in done.stdout
+
+
+@pytest.mark.s3
 def test_the_policies_give_three_roles_what_they_need(
     s3_server: ceph.Gateway, registry_environment: Path, template: Path, candidate: Path, tmp_path: Path
 ) -> None:

@@ -22,7 +22,7 @@ STAMP = "%Y%m%dT%H%M%SZ"
 KEEP_DAYS = 90
 MOST = 40  # files: 8 of the newest day, 8 of the week before, and what came since the last time
 MERGED = "-merged-"
-PULLED = ".pulled"  # these are copies of a bucket's, which would be fetched again
+PULLED = ".pulled"  # these are copies of a bucket's, where they are merged
 
 
 def compact(folder: Path, most: int = MOST) -> None:
@@ -32,10 +32,15 @@ def compact(folder: Path, most: int = MOST) -> None:
     try:
         with _lock(folder) as mine:
             if mine and not (folder / PULLED).exists():
-                _remove(folder, replaced(read(folder)))
-                _merge(folder, datetime.now(UTC))
+                merge(folder)
     except OSError:
         return  # somebody else's files, or a folder that is read-only here: it is for them to compact
+
+
+def merge(folder: Path) -> None:
+    """Merge the windows in a folder that is this process' alone."""
+    _remove(folder, replaced(read(folder)))
+    _merge(folder, datetime.now(UTC))
 
 
 def read(folder: Path, oldest: str = "") -> dict[str, dict[str, Any]]:

@@ -1,12 +1,11 @@
-"""One retraining in COOLDOWN_HOURS, however many events ask for one.
+"""One start in some hours, however many ask for one: retraining in COOLDOWN_HOURS, merging windows.
 
-The last start is an object beside the windows, moved by compare-and-swap, so that of two events at once one
-starts it. It is not in the registry because so both registries work alike, and this function needs neither
-their clients (MLflow's would double the package) nor a right to change what is registered.
+The last start is an object beside the windows, moved by compare-and-swap, so that of two at once one starts.
+It is not in the registry because so both registries work alike, and this function needs neither their clients
+(MLflow's would double the package) nor a right to change what is registered.
 """
 
 import json
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,16 +20,18 @@ CHANGED = (409, 412)  # somebody else writes, or has written
 
 
 class TooSoon(Exception):
-    """Retraining was started not long ago, or by another event at this moment."""
+    """It was started not long ago, or by another event at this moment."""
 
 
 @contextmanager
-def cooldown(reason: str) -> Iterator[None]:
-    """Claim a start for the block; TooSoon if it is not time yet. A block that fails gives the claim back."""
-    hours = float(os.environ.get("COOLDOWN_HOURS", "24"))
+def cooldown(what: str, hours: float, reason: str) -> Iterator[None]:
+    """Claim a start for the block; TooSoon if it is not time yet. A block that fails gives the claim back.
+
+    what: one word for what is started, such as "retrained"; each has a cooldown of its own.
+    """
     store: Any = boto3.client("s3")
     bucket, prefix = place()
-    where = {"Bucket": bucket, "Key": f"{prefix}/state/retrained.json"}
+    where = {"Bucket": bucket, "Key": f"{prefix}/state/{what}.json"}
     last: dict[str, Any] = {"at": 0.0, "reason": ""}
     try:
         found = store.get_object(**where)

@@ -7,7 +7,7 @@
 | {"task": "retrain"}, on a schedule        | retrain                                                        |
 | webhook of Alertmanager, or {"reason"}    | retrain, when it fires and brings the token                    |
 
-One retraining starts per COOLDOWN_HOURS: see aws_lambda_cooldown.py.
+One retraining starts per COOLDOWN_HOURS: see aws_lambda_cooldown.py. A check leaves the windows merged.
 """
 
 import json
@@ -23,7 +23,7 @@ from .. import triggers
 from ..errors import LifecycleError
 from ..project import NAME
 from .aws_lambda_cooldown import TooSoon, cooldown
-from .aws_lambda_pull import pull
+from .aws_lambda_pull import pull, tidy
 from .aws_lambda_windows import place
 
 WINDOWS = Path("/tmp/windows")
@@ -99,13 +99,15 @@ def check() -> dict[str, Any]:
         queue.send_message(QueueUrl=os.environ["ALERT_QUEUE"], MessageBody=json.dumps(found))
     moved = sum(feature.drifted for feature in verdict.features)
     _log(drifted_features=moved, broken_data=int(verdict.verdict == "broken data"), why=verdict.why)
+    tidy(version, WINDOWS)
     return found
 
 
 def retrain(reason: str) -> dict[str, Any]:
     """Start retraining, unless it was started less than COOLDOWN_HOURS ago."""
+    hours = float(os.environ.get("COOLDOWN_HOURS", "24"))
     try:
-        with cooldown(reason):
+        with cooldown("retrained", hours, reason):
             triggers.start(reason, lambda: secret("TRIGGER_TOKEN"))
     except TooSoon as error:
         return _log(started=0, why=f"{reason}: {error}")
