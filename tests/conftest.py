@@ -50,7 +50,7 @@ class Scheduler(LoadScopeScheduling):
         file, _, test = nodeid.partition("::")
         case = test.partition("[")[2].rstrip("]")
         if file.startswith("tests/test_docker"):
-            return "docker"
+            return "pipelines" if file.endswith("_ci.py") else "docker"  # half of the time each
         if file == "tests/test_registry.py":
             return file + case
         if file == "tests/test_story.py":

@@ -1,5 +1,6 @@
 """A stand-in, made of Debian packages, for an official Python image that cannot be pulled."""
 
+import fcntl
 import hashlib
 import os
 import subprocess
@@ -42,17 +43,19 @@ def tarball(tag: str) -> Path:
     recipe = repr((COMMAND, SUITES[python])).encode() + certificates.read_bytes()
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "lean-mlops/docker")
     tar = folder / f"python-{python}-{hashlib.sha256(recipe).hexdigest()[:12]}.tar"
-    if not tar.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            new = Path(scratch, "base.tar")
-            command = [*COMMAND, SUITES[python], str(new)]
-            path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
-            env = os.environ | {"HOST_CERTIFICATES": str(certificates), "PATH": path}
-            done = subprocess.run(command, env=env, capture_output=True, text=True)
-            if done.returncode:
-                raise RuntimeError(f"making the base image {tag} failed:\n{done.stderr[-1500:]}")
-            for outdated in folder.glob(f"python-{python}-*.tar"):
-                outdated.unlink()
-            new.replace(tar)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another process that needs it waits for it
+        if not tar.exists():
+            with tempfile.TemporaryDirectory(dir=folder) as scratch:
+                new = Path(scratch, "base.tar")
+                command = [*COMMAND, SUITES[python], str(new)]
+                path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
+                env = os.environ | {"HOST_CERTIFICATES": str(certificates), "PATH": path}
+                done = subprocess.run(command, env=env, capture_output=True, text=True)
+                if done.returncode:
+                    raise RuntimeError(f"making the base image {tag} failed:\n{done.stderr[-1500:]}")
+                for outdated in folder.glob(f"python-{python}-*.tar"):
+                    outdated.unlink()
+                new.replace(tar)
     return tar

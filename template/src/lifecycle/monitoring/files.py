@@ -44,13 +44,20 @@ def count(source: Path, predictor: Predictor, reference: Profile, schema: Module
         with ParquetFile(source, buffer_size=1 << 20, pre_buffer=False) as parquet:
             every = max(1, parquet.metadata.num_rows // PREDICTED)
             names = [name for name in declared.columns if name in parquet.schema_arrow.names]
-            seen = 0
+            seen, kept = 0, list[pa.RecordBatch]()
             for batch in parquet.iter_batches(BATCH_ROWS, columns=names):
                 if not (plain and fits(batch, predictor.schema.columns, schema.MAX_NULL_RATE)):
                     valid = check(batch.to_pandas(), declared, schema.MAX_NULL_RATE)
                     batch = pa.RecordBatch.from_pandas(valid, preserve_index=False)
-                _add(counted, batch, predictor, every, seen)
+                _add(counted, batch, predictor)
+                chosen = batch.take(pa.array(np.arange(-seen % every, batch.num_rows, every)))
+                if kept and not kept[0].schema.equals(
+                    chosen.schema
+                ):  # validate's own check gives other types
+                    _predict(counted, kept, predictor)
+                kept.append(chosen)
                 seen += batch.num_rows
+            _predict(counted, kept, predictor)
     except (OSError, pa.ArrowInvalid) as error:
         raise DataError(f"{source} cannot be read as Parquet: {error}") from error
     return counted
@@ -82,16 +89,13 @@ def fits(batch: pa.RecordBatch, schema: list[Column], most_missing: float) -> bo
         if not TYPES[column.kind](values.type):
             return False
         numbers = _floats(values) if column.kind in ("number", "integer") else None
-        missing = values.null_count if numbers is None else int(np.isnan(numbers).sum())
+        missing, low, high = _span(numbers) if numbers is not None else (values.null_count, np.inf, -np.inf)
         if missing > (most_missing * len(values) if column.nullable else 0):
             return False
         if column.allowed is not None:
             if not pc.all(pc.is_in(values, pa.array([*column.allowed, None], values.type))).as_py():
                 return False
-        elif numbers is not None and missing < len(numbers):
-            low, high = (
-                (np.nanmin(numbers), np.nanmax(numbers)) if missing else (numbers.min(), numbers.max())
-            )
+        elif numbers is not None:
             if column.minimum is not None and low < column.minimum:
                 return False
             if column.maximum is not None and high > column.maximum:
@@ -99,7 +103,19 @@ def fits(batch: pa.RecordBatch, schema: list[Column], most_missing: float) -> bo
     return True
 
 
-def _add(counted: Profile, batch: pa.RecordBatch, predictor: Predictor, every: int, seen: int) -> None:
+def _span(numbers: np.ndarray) -> tuple[int, float, float]:
+    """Return how many are missing, and the ends of the others (inf, -inf if there are none)."""
+    if len(numbers) and not np.isnan(low := numbers.min()):  # NaN if any is: a second look only then
+        return 0, low, numbers.max()
+    missing = np.isnan(numbers)
+    return (
+        int(missing.sum()),
+        numbers.min(initial=np.inf, where=~missing),
+        numbers.max(initial=-np.inf, where=~missing),
+    )
+
+
+def _add(counted: Profile, batch: pa.RecordBatch, predictor: Predictor) -> None:
     for column in predictor.schema.columns:
         if column.kind == "category":
             found = pc.value_counts(batch[column.name])
@@ -109,10 +125,15 @@ def _add(counted: Profile, batch: pa.RecordBatch, predictor: Predictor, every: i
             values = batch[column.name]
             values = values.cast(pa.int8()) if column.kind == "boolean" else values
             bins.add(counted.features[column.name], _floats(values), None)
-    chosen = np.arange(-seen % every, batch.num_rows, every)
-    arrays = columns.from_frame(batch.take(pa.array(chosen)).to_pandas(), predictor.schema.columns)
-    counted.add_predictions(predictor.predict_arrays(arrays))
     counted.rows += batch.num_rows
+
+
+def _predict(counted: Profile, kept: list[pa.RecordBatch], predictor: Predictor) -> None:
+    """Count the predictions of rows of many batches, all at once: making a frame has its price."""
+    if kept:
+        arrays = columns.from_frame(pa.Table.from_batches(kept).to_pandas(), predictor.schema.columns)
+        counted.add_predictions(predictor.predict_arrays(arrays))
+        kept.clear()
 
 
 def _floats(values: pa.Array) -> np.ndarray:

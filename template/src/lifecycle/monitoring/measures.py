@@ -13,15 +13,17 @@ FLOOR = 0.001  # without one, a few rows in a bin that training left empty would
 def measure(before: Feature, now: Feature) -> tuple[float, float, float]:
     """Return PSI, KS distance and p-value of the values that are there."""
     old, new = np.array(before["counts"], dtype=float), np.array(now["counts"], dtype=float)
-    if not (old.sum() and new.sum()):
+    learnt, served = old.sum(), new.sum()
+    if not (learnt and served):
         return 0.0, 0.0, 1.0
     if "edges" in before:
-        ks = float(np.max(np.abs(np.cumsum(old) / old.sum() - np.cumsum(new) / new.sum())))
+        ks = float(np.abs(np.cumsum(old) / learnt - np.cumsum(new) / served).max())
         # Kolmogorov's limit; counts in bins make it slightly conservative.
-        pooled = old.sum() * new.sum() / (old.sum() + new.sum())
-        joined = [np.bincount(groups(old), counts, PSI_BINS) for counts in (old, new)]
+        pooled = learnt * served / (learnt + served)
+        group = groups(old)
+        joined = [np.bincount(group, counts, PSI_BINS) for counts in (old, new)]
         return psi(joined[0], joined[1]), ks, float(special.kolmogorov(ks * np.sqrt(pooled)))
-    ks = float(np.abs(old / old.sum() - new / new.sum()).sum() / 2)
+    ks = float(np.abs(old / learnt - new / served).sum() / 2)
     old, new = _joined(old, new)
     return psi(old, new), ks, _homogeneity(old, new)
 
