@@ -440,14 +440,14 @@ def live(cloud: aws.Aws, stack: str) -> str:
     return cloud.run(f"print({code}['Configuration']['Description'])").strip()
 
 
-def stacks(path: Path, env: dict[str, str], cloud: aws.Aws, *verbs: str) -> str:
+def stacks(path: Path, env: dict[str, str], cloud: aws.Aws, name: str, *verbs: str) -> str:
     """Make both stages' stacks, as a person does once, and return the version that both serve."""
     words = ["make", "setup", *verbs, "promote", "stack", "BUCKET=models", "WHY=first"]
     for more in ([], ["STAGE=staging"]):
         done = subprocess.run([*words, *more], cwd=path, env=env, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
-    first = live(cloud, "parcels")
-    assert live(cloud, "parcels-staging") == first
+    first = live(cloud, name)
+    assert live(cloud, f"{name}-staging") == first
     return first
 
 
@@ -462,7 +462,7 @@ def test_gitlab_from_a_push_to_production_and_back(
     pipeline = Pipeline.of(repository, tmp_path / "clone", env, **variables)
 
     pipeline.run("retrain")
-    first = stacks(pipeline.path, env | cloud.env | variables, cloud)
+    first = stacks(pipeline.path, env | cloud.env | variables, cloud, "parcels")
     change(pipeline.path, QUICK, "max_iter: 1")
     refused = pipeline.run("retrain", "staging", ok=False, DEPLOY="yes")
     assert "the gate rejects this candidate" in refused and live(cloud, "parcels-staging") == first
@@ -479,20 +479,21 @@ def test_gitlab_from_a_push_to_production_and_back(
 def test_github_from_a_push_to_production_and_back(
     workshop: Workshop, cloud: aws.Aws, tmp_path: Path
 ) -> None:
-    repository = workshop.repository("github-lambda", ci="github", deploy="lambda", registry="s3")
+    answers = {"ci": "github", "deploy": "lambda", "registry": "s3"}
+    repository = workshop.repository("github-lambda", project_name="orders", **answers)
     keys = {name: text for name, text in cloud.env.items() if "KEY" in name}
     env = workshop.env | {name: text for name, text in cloud.env.items() if name not in keys}
     with GitHub.of(repository, tmp_path / "runs", env) as here:
         here.role = keys
         here.vars = {"REGISTRY_URI": (tmp_path / "store").as_uri(), "AWS_ROLE": "arn:aws:iam::1:role/parcels"}
-        first = stacks(repository, env | keys | here.vars, cloud, "retrain")
+        first = stacks(repository, env | keys | here.vars, cloud, "orders", "retrain")
         here.vars["DEPLOY"] = "environment"
         change(repository, QUICK, "max_iter: 40")
         run = here.run("lifecycle.yml", "repository_dispatch", {"client_payload": {"reason": "drift"}})
         done = dict.fromkeys(("check", "audit", "retrain", "staging", "production"), "success")
         assert results(run) == done, said(run)
         second = run.jobs["retrain"].outputs["version"]
-        assert live(cloud, "parcels") == live(cloud, "parcels-staging") == second != first
+        assert live(cloud, "orders") == live(cloud, "orders-staging") == second != first
         taken = [
             given["role-to-assume"] for action, given in run.actions if action.startswith("aws-actions/")
         ]
@@ -502,6 +503,6 @@ def test_github_from_a_push_to_production_and_back(
 
         run = here.say("/rollback complaints")
         assert results(run) == {"ask": "success", "act": "success"}, said(run)
-        assert (live(cloud, "parcels"), live(cloud, "parcels-staging")) == (first, second)
+        assert (live(cloud, "orders"), live(cloud, "orders-staging")) == (first, second)
         run = here.run("lifecycle.yml", "schedule", {"schedule": "41 5 * * *"})
         assert results(run) == {"drift": "failure"} and "insufficient data" in said(run)

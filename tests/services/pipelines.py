@@ -30,7 +30,7 @@ class Workshop:
 
     def repository(self, name: str, **answers: str) -> Path:
         """Render a project as its repository's only commit; uv.lock is there, as make setup leaves it."""
-        path = render(self.template, self.folder / name, project_name="parcels", **answers)
+        path = render(self.template, self.folder / name, **{"project_name": "parcels"} | answers)
         if answers.get("deploy") == "lambda":
             subprocess.run(["uv", "lock", "--quiet"], cwd=path, env=clean_environment(), check=True)
         else:
