@@ -46,9 +46,10 @@ client: Any = boto3.client("s3")
 
 @pytest.fixture(autouse=True)
 def prefix(monkeypatch: pytest.MonkeyPatch) -> str:
-    """A place of its own for each test, and no waiting between two merges."""
+    """A place of its own for each test; merging begins with few windows, and without a wait."""
     name = uuid.uuid4().hex
     monkeypatch.setenv("WINDOWS_PREFIX", name)
+    monkeypatch.setattr(compaction, "MOST", 12)
     monkeypatch.setattr(aws_lambda_pull, "ALONE_HOURS", 0.0)
     return name
 
@@ -98,7 +99,7 @@ def test_many_become_a_few_with_the_same_counts(prefix: str, tmp_path: Path) -> 
 
 
 def test_logs_beside_the_windows_stay(prefix: str, tmp_path: Path) -> None:
-    serve(prefix, spread(60))
+    serve(prefix, spread(20))
     key = f"{prefix}/windows/v1/predictions/2026-01-01.jsonl"
     client.put_object(Bucket=BUCKET, Key=key, Body=b"{}\n")
     pull("v1", tmp_path, HOURS, logs=True)
@@ -120,7 +121,7 @@ def die(at: int, folder: Path) -> None:
         return call(self, operation, given)
 
     BaseClient._make_api_call = counting  # type: ignore[attr-defined]
-    aws_lambda_pull.DELETED, aws_lambda_pull.ALONE_HOURS = 30, 0.0
+    aws_lambda_pull.DELETED = 10
     pull("v1", folder, HOURS)
     tidy("v1", folder)
     sys.exit(0)
@@ -129,8 +130,8 @@ def die(at: int, folder: Path) -> None:
 def test_killed_at_any_write_no_row_is_lost_or_counts_twice(prefix: str, tmp_path: Path) -> None:
     done, at, rows = None, 0, 0
     while done != 0:
-        serve(prefix, spread(45))  # each round merges merged ones, too
-        rows += 450
+        serve(prefix, spread(15))  # each round merges merged ones, too
+        rows += 150
         process = multiprocessing.get_context("fork").Process(target=die, args=(at, tmp_path / str(at)))
         process.start()
         process.join()
@@ -143,7 +144,7 @@ def test_killed_at_any_write_no_row_is_lost_or_counts_twice(prefix: str, tmp_pat
 
 
 def test_a_reader_sees_every_row_while_they_are_written_and_merged(prefix: str, tmp_path: Path) -> None:
-    serve(prefix, spread(60))
+    serve(prefix, spread(20))
     over = threading.Event()
 
     def check() -> Iterator[int]:
@@ -153,25 +154,25 @@ def test_a_reader_sees_every_row_while_they_are_written_and_merged(prefix: str, 
     with ThreadPoolExecutor(1) as pool:
         seen = pool.submit(lambda: list(check()))
         for _ in range(6):
-            serve(prefix, spread(60))
+            serve(prefix, spread(20))
             pull("v1", tmp_path / "check", HOURS)
             tidy("v1", tmp_path / "check")
         over.set()
     assert seen.result() == sorted(seen.result()) and len(seen.result()) > 3
-    assert counted(tmp_path / "reader") == 7 * 600
+    assert counted(tmp_path / "reader") == 7 * 200
 
 
 def test_of_two_checks_at_once_one_merges(
     prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(aws_lambda_pull, "ALONE_HOURS", 0.25)
-    serve(prefix, spread(100))
+    serve(prefix, spread(40))
     for folder in ("a", "b"):
         pull("v1", tmp_path / folder, HOURS)
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda folder: tidy("v1", tmp_path / folder), "ab"))
     made = [key for key in stored(prefix) if compaction.MERGED in key]
-    assert len(made) <= 9 and counted(tmp_path / "c") == 1_000
+    assert len(made) <= 9 and counted(tmp_path / "c") == 400
 
 
 def test_what_cannot_be_deleted_fails_and_gives_the_turn_back(
@@ -179,7 +180,7 @@ def test_what_cannot_be_deleted_fails_and_gives_the_turn_back(
 ) -> None:
     """The service answers 200 with the errors in its body, which a user without the right would see."""
     monkeypatch.setattr(aws_lambda_pull, "ALONE_HOURS", 0.25)
-    serve(prefix, spread(60))
+    serve(prefix, spread(20))
     pull("v1", tmp_path, HOURS)
     with monkeypatch.context() as patch:
         refused = {"Errors": [{"Key": "k", "Code": "AccessDenied"}]}
@@ -191,6 +192,6 @@ def test_what_cannot_be_deleted_fails_and_gives_the_turn_back(
         )
         with pytest.raises(OSError, match="AccessDenied"):
             tidy("v1", tmp_path)
-    assert counted(tmp_path) == 600
+    assert counted(tmp_path) == 200
     tidy("v1", tmp_path)
-    assert len(stored(prefix)) <= 10 and counted(tmp_path) == 600
+    assert len(stored(prefix)) <= 10 and counted(tmp_path) == 200
