@@ -51,9 +51,8 @@ def count(source: Path, predictor: Predictor, reference: Profile, schema: Module
                     batch = pa.RecordBatch.from_pandas(valid, preserve_index=False)
                 _add(counted, batch, predictor)
                 chosen = batch.take(pa.array(np.arange(-seen % every, batch.num_rows, every)))
-                if kept and not kept[0].schema.equals(
-                    chosen.schema
-                ):  # validate's own check gives other types
+                # A batch that went through validate's own check may have other types.
+                if kept and not kept[0].schema.equals(chosen.schema):
                     _predict(counted, kept, predictor)
                 kept.append(chosen)
                 seen += batch.num_rows
