@@ -19,6 +19,7 @@ from services.pipelines import QUICK, Box, Workshop, change
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
 BY_STRANGERS = '\'; touch hacked; $(touch hacked) `touch hacked` $(shell touch hacked) "quoted"'
+STAGES = ("parcels-staging", "parcels-production")
 DONE = dict.fromkeys(("check", "audit", "retrain", "staging", "production"), "success")
 
 
@@ -71,11 +72,11 @@ def test_github_from_a_push_to_production_and_back(workshop: Workshop, box: Box,
         issue = {"issue": {"number": 8, "title": f"Promote version {second}", "body": body}}
         run = here.run("production.yml", "issues", issue)
         assert results(run) == {"ask": "success", "act": "success"}, said(run)
-        assert box.serves(box.port) == second and "success" in here.comments["8"][0]
+        assert box.serves(box.port) == second and "success" in here.hub.comments["8"][0]
 
         run = here.say(f"/rollback complaints {BY_STRANGERS}\n\nsorry")
         assert results(run) == {"ask": "success", "act": "success"}, said(run)
-        assert box.serves(box.port) == first and "rollback" in here.comments["7"][0]
+        assert box.serves(box.port) == first and "rollback" in here.hub.comments["7"][0]
         moves = here.history(MLFLOW_TRACKING_URI=tracking)
         assert [(move["action"], move["version"], move["by"]) for move in moves] == [
             ("promote", first, "ada"),
@@ -120,18 +121,17 @@ def test_gitlab_from_a_push_to_production_and_back(workshop: Workshop, box: Box,
     assert not list(tmp_path.rglob("hacked"))
 
 
-def live(cluster: Cluster, stages: tuple[str, str]) -> list[str]:
+def live(cluster: Cluster) -> list[str]:
     """Return the version in each namespace."""
-    found = [cluster.get(stage, "deployments", "parcels") or {} for stage in stages]
+    found = [cluster.get(stage, "deployments", "parcels") or {} for stage in STAGES]
     return [item["spec"]["template"]["metadata"]["labels"][VERSION] if item else "" for item in found]
 
 
 def test_gitlab_on_kubernetes(workshop: Workshop, engine_env: dict[str, str], tmp_path: Path) -> None:
     """The API server is a stand-in (kube_api.py): what kubectl is told is real, and so is the image."""
     repository = workshop.repository("cluster", ci="gitlab", deploy="kubernetes", registry="s3")
-    stages = ("parcels-staging", "parcels-production")
-    cluster, kubeconfig = Cluster(set(stages)), tmp_path / "kubeconfig"
-    with kube_api.serve(cluster, kubeconfig, *stages), docker.image_registry(tmp_path) as images:
+    cluster, kubeconfig = Cluster(set(STAGES)), tmp_path / "kubeconfig"
+    with kube_api.serve(cluster, kubeconfig, *STAGES), docker.image_registry(tmp_path) as images:
         variables = {"REGISTRY_URI": (tmp_path / "store").as_uri(), "IMAGE_REGISTRY": images, "DEPLOY": "yes"}
         variables |= {
             "IMAGE_REGISTRY_USER": "ada",
@@ -140,30 +140,29 @@ def test_gitlab_on_kubernetes(workshop: Workshop, engine_env: dict[str, str], tm
         }
         pipeline = Pipeline.of(repository, tmp_path / "clone", engine_env, **variables)
         said = pipeline.run("--manual", "production")
-        first = live(cluster, stages)[0]
-        assert live(cluster, stages) == [first, first] and first
+        first = live(cluster)[0]
+        assert live(cluster) == [first, first] and first
         pod = cluster.find("parcels-production", "pods")[0]["spec"]["containers"][0]
         assert re.fullmatch(rf"{images}/parcels@sha256:[0-9a-f]{{64}}", pod["image"])
         assert f"+    app.kubernetes.io/version: {first}" in re.sub(" +app", "    app", said), said
 
         change(pipeline.path, QUICK, "max_iter: 1")
         refused = pipeline.run("retrain", "staging", ok=False)
-        assert "the gate rejects this candidate" in refused and live(cluster, stages) == [first, first]
+        assert "the gate rejects this candidate" in refused and live(cluster) == [first, first]
 
         change(pipeline.path, "max_iter: 1", "max_iter: 40")
         pipeline.run("retrain", "staging", "production")
-        second = live(cluster, stages)[0]
-        assert live(cluster, stages) == [second, second] and second != first
+        second = live(cluster)[0]
+        assert live(cluster) == [second, second] and second != first
         pipeline.run("rollback")
-        assert live(cluster, stages) == [second, first]
+        assert live(cluster) == [second, first]
 
 
 def test_github_on_kubernetes(workshop: Workshop, engine_env: dict[str, str], tmp_path: Path) -> None:
     repository = workshop.repository("github-cluster", ci="github", deploy="kubernetes", registry="s3")
-    stages = ("parcels-staging", "parcels-production")
-    cluster, kubeconfig = Cluster(set(stages)), tmp_path / "kubeconfig"
+    cluster, kubeconfig = Cluster(set(STAGES)), tmp_path / "kubeconfig"
     with (
-        kube_api.serve(cluster, kubeconfig, *stages),
+        kube_api.serve(cluster, kubeconfig, *STAGES),
         docker.image_registry(tmp_path) as images,
         GitHub.of(repository, tmp_path / "runs", engine_env) as here,
     ):
@@ -173,7 +172,7 @@ def test_github_on_kubernetes(workshop: Workshop, engine_env: dict[str, str], tm
         run = here.push()
         assert results(run) == DONE, said(run)
         first = run.jobs["retrain"].outputs["version"]
-        assert live(cluster, stages) == [first, first]
+        assert live(cluster) == [first, first]
         assert f"+    app.kubernetes.io/version: {first}" in re.sub(
             " +app", "    app", run.jobs["staging"].summary
         )

@@ -46,16 +46,17 @@ def tarball(tag: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # another process that needs it waits for it
-        if not tar.exists():
-            with tempfile.TemporaryDirectory(dir=folder) as scratch:
-                new = Path(scratch, "base.tar")
-                command = [*COMMAND, SUITES[python], str(new)]
-                path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
-                env = os.environ | {"HOST_CERTIFICATES": str(certificates), "PATH": path}
-                done = subprocess.run(command, env=env, capture_output=True, text=True)
-                if done.returncode:
-                    raise RuntimeError(f"making the base image {tag} failed:\n{done.stderr[-1500:]}")
-                for outdated in folder.glob(f"python-{python}-*.tar"):
-                    outdated.unlink()
-                new.replace(tar)
+        if tar.exists():
+            return tar
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            new = Path(scratch, "base.tar")
+            command = [*COMMAND, SUITES[python], str(new)]
+            path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
+            env = os.environ | {"HOST_CERTIFICATES": str(certificates), "PATH": path}
+            done = subprocess.run(command, env=env, capture_output=True, text=True)
+            if done.returncode:
+                raise RuntimeError(f"making the base image {tag} failed:\n{done.stderr[-1500:]}")
+            for outdated in folder.glob(f"python-{python}-*.tar"):
+                outdated.unlink()
+            new.replace(tar)
     return tar

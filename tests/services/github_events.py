@@ -8,29 +8,25 @@ from pathlib import Path
 from typing import Any
 
 from services.github import Run
-from services.github_api import api
+from services.github_api import GitHubApi, api
 
 
 class GitHub:
-    """vars and secrets: of the repository; role: its keys in AWS. Ada may write to it, Eve may not."""
+    """vars, secrets: of the repository; role: its keys in AWS; hub: its API. env: in which each job runs."""
 
-    def __init__(self, repository: Path, folder: Path, env: dict[str, str]) -> None:
-        self.repository, self.folder, self.env = repository, folder, env
+    def __init__(self, repository: Path, folder: Path, env: dict[str, str], hub: GitHubApi) -> None:
+        self.repository, self.folder, self.env, self.hub = repository, folder, env, hub
         self.vars: dict[str, str] = {}
         self.secrets: dict[str, str] = {}
         self.role: dict[str, str] = {}
-        self.comments: dict[str, list[str]] = {}
-        self.url = ""
         self.runs = 0
 
     @classmethod
     @contextmanager
     def of(cls, repository: Path, folder: Path, env: dict[str, str]) -> "Iterator[GitHub]":
-        """Serve its API while the block runs. env: in which each job runs."""
+        """Serve its API while the block runs: Ada may write to the repository, Eve may not."""
         with api(ada="write", eve="read") as hub:
-            here = cls(repository, folder, env)
-            here.url, here.comments = hub.url, hub.comments
-            yield here
+            yield cls(repository, folder, env, hub)
 
     def run(self, file: str, event: str, facts: dict[str, Any], actor: str = "ada") -> Run:
         self.runs += 1
@@ -38,7 +34,7 @@ class GitHub:
         folder.mkdir(parents=True)
         workflow = self.repository / ".github/workflows" / file
         run = Run(workflow, self.repository, folder, self.env, facts, self.vars, self.secrets, self.role)
-        run.github = {"event_name": event, "actor": actor, "api_url": self.url}
+        run.github = {"event_name": event, "actor": actor, "api_url": self.hub.url}
         return run.start()
 
     def push(self) -> Run:

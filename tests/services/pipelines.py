@@ -28,13 +28,13 @@ class Workshop:
     env: dict[str, str]
     lock: Path
 
-    def repository(self, name: str, **answers: str) -> Path:
+    def repository(self, name: str, project_name: str = "parcels", **answers: str) -> Path:
         """Render a project as its repository's only commit; uv.lock is there, as make setup leaves it."""
-        path = render(self.template, self.folder / name, **{"project_name": "parcels"} | answers)
+        path = render(self.template, self.folder / name, project_name=project_name, **answers)
         if answers.get("deploy") == "lambda":
             subprocess.run(["uv", "lock", "--quiet"], cwd=path, env=clean_environment(), check=True)
         else:
-            text = self.lock.read_text().replace('name = "churn"', 'name = "parcels"')
+            text = self.lock.read_text().replace('name = "churn"', f'name = "{project_name}"')
             (path / "uv.lock").write_text(text)
         change(path, "max_iter: 300", QUICK)
         return path
