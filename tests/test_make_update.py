@@ -54,6 +54,11 @@ def test_without_git_or_a_commit_or_a_branch(project: Project) -> None:
     assert refused_outside.returncode == 1 and "git init" in refused_outside.stderr
 
 
+def test_without_uv(project: Project) -> None:
+    project.env["UV"] = "/nowhere/uv"
+    refused(project, says="UV names /nowhere/uv, which is not here", next_step="make setup")
+
+
 def test_elsewhere_than_in_a_project(project: Project) -> None:
     (project.path / ".copier-answers.yml").unlink()
     commit(project.path)

@@ -11,7 +11,9 @@ if [ -f .env ]; then
   . ./.env
   set +a
 fi
-uv=$(command -v uv || echo "$root/.tools/bin/uv")
+# As lifecycle/tools.py looks for it.
+if [ -x .tools/bin/uv ]; then UV=${UV:-.tools/bin/uv}; fi
+UV=${UV:-$(command -v uv)} || { echo "error: uv is not here; next: make setup" >&2 && exit 1; }
 port=${PORT:-8080}
 default() { eval "export $1=\"\${$1:-\$2}\""; }
 
@@ -41,7 +43,7 @@ case ${AIRFLOW__CORE__EXECUTOR:-} in
 esac
 verb=${1:-} code=0
 # shellcheck disable=SC2086 # none, or two words
-set -- "$uv" tool run --from 'apache-airflow==3.3.2' $with airflow "$@"
+set -- "$UV" tool run --from 'apache-airflow==3.3.2' $with airflow "$@"
 if [ "$verb" != standalone ]; then exec "$@"; fi
 
 # Told to end, it leaves parts of it behind, or waits for them for ever: so all are told, and after ten seconds killed.

@@ -12,7 +12,9 @@ if [ -f .env ]; then
   set +a
 fi
 export DO_NOT_TRACK=1 PREFECT_SERVER_ANALYTICS_ENABLED=false PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS=180
-uv=$(command -v uv || echo "$root/.tools/bin/uv")
+# As lifecycle/tools.py looks for it.
+if [ -x .tools/bin/uv ]; then UV=${UV:-.tools/bin/uv}; fi
+UV=${UV:-$(command -v uv)} || { echo "error: uv is not here; next: make setup" >&2 && exit 1; }
 port=${PORT:-4200}
 pid="$root/artifacts/prefect.pid"
 
@@ -23,7 +25,7 @@ in_its_environment() {
     *) with="--with prefect-$POOL" ;;
   esac
   # shellcheck disable=SC2086 # none, or two words
-  exec "$uv" tool run --from 'prefect==3.8.8' --with 'fastapi<0.151' --with 'sqlalchemy<2.1' $with "$@"
+  exec "$UV" tool run --from 'prefect==3.8.8' --with 'fastapi<0.151' --with 'sqlalchemy<2.1' $with "$@"
 }
 
 answers() {

@@ -3,7 +3,9 @@
 # The annotations checkov.io/skip… say which policies are not kept, and why.
 set -eu
 CDPATH='' cd -- "$(dirname -- "$0")"
-UV=${UV:-uv}
+# As lifecycle/tools.py looks for it.
+if [ -x ../../.tools/bin/uv ]; then UV=${UV:-../../.tools/bin/uv}; fi
+UV=${UV:-$(command -v uv)} || { echo "error: uv is not here; next: make setup" >&2 && exit 1; }
 rendered=$(mktemp -d)
 trap 'rm -rf "$rendered"' EXIT
 for folder in overlays/* jobs; do

@@ -9,4 +9,7 @@
 # `make stack` needs the rights to make what template.yaml describes, and iam:CreateRole among them: an administrator's.
 set -eu
 CDPATH='' cd -- "$(dirname -- "$0")/../.."
-exec "$(command -v uv || echo .tools/bin/uv)" run --no-sync python -m lifecycle.deploy_lambda release "$@"
+# As lifecycle/tools.py looks for it.
+if [ -x .tools/bin/uv ]; then UV=${UV:-.tools/bin/uv}; fi
+UV=${UV:-$(command -v uv)} || { echo "error: uv is not here; next: make setup" >&2 && exit 1; }
+exec "$UV" run --no-sync python -m lifecycle.deploy_lambda release "$@"

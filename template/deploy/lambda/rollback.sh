@@ -8,4 +8,7 @@
 #     --routing-config 'AdditionalVersionWeights={}'
 set -eu
 CDPATH='' cd -- "$(dirname -- "$0")/../.."
-exec "$(command -v uv || echo .tools/bin/uv)" run --no-sync python -m lifecycle.deploy_lambda rollback
+# As lifecycle/tools.py looks for it.
+if [ -x .tools/bin/uv ]; then UV=${UV:-.tools/bin/uv}; fi
+UV=${UV:-$(command -v uv)} || { echo "error: uv is not here; next: make setup" >&2 && exit 1; }
+exec "$UV" run --no-sync python -m lifecycle.deploy_lambda rollback

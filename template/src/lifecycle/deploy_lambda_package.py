@@ -12,6 +12,7 @@ import tomllib
 import zipfile
 from pathlib import Path
 
+from . import tools
 from .candidate import verify
 from .errors import LifecycleError
 from .project import PACKAGE, PARAMS, fresh_folder
@@ -96,7 +97,7 @@ def _compile(folder: Path) -> None:
 
 
 def _uv(*words: str) -> str:
-    done = subprocess.run([os.environ.get("UV", "uv"), *words], capture_output=True, text=True)
+    done = subprocess.run([tools.uv(), *words], capture_output=True, text=True)
     if done.returncode:
         said = (done.stderr or done.stdout).strip()[-1500:]
         advice = (

@@ -1,6 +1,5 @@
 """Pull what is new in the template, on a branch; say what a person must look at: docs/runbooks/update.md."""
 
-import os
 import shlex
 import subprocess
 from datetime import UTC, datetime
@@ -11,7 +10,7 @@ from typing import Any
 import click
 import yaml
 
-from . import errors
+from . import errors, tools
 from .errors import LifecycleError
 
 COPIER = "9.19.1"
@@ -28,7 +27,7 @@ def update(answers: tuple[str, ...], to: str | None) -> None:
     kept = _answers()
     _check(answers, kept)
     _refuse_uncommitted()
-    uv = os.environ.get("UV", "uv")
+    uv = tools.uv()  # before anything is changed
     home = _git("symbolic-ref", "--quiet", "--short", "HEAD").strip()
     branch = f"update-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     back = (
