@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from typing import Any
 import copier
 import jinja2.environment
 import pytest
+from tools import BIN, UV
 from xdist.scheduler import LoadScopeScheduling
 
 from lean_mlops.shell import FOREIGN
@@ -31,9 +31,9 @@ LONG = {f"test_{name}.py" for name in ("lambda", "orchestrators", "registry", "s
 
 
 def clean_environment(**more: str) -> dict[str, str]:
-    """Return the environment without what would leak into a project, uv on the PATH."""
+    """Return the environment without what would leak into a project, our commands on the PATH."""
     kept = {name: value for name, value in os.environ.items() if name not in FOREIGN}
-    path = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", "")])
+    path = os.pathsep.join([str(BIN), kept.get("PATH", "")])
     return kept | {"PATH": path} | more
 
 
@@ -131,7 +131,7 @@ def environment(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     project = render(template, tmp_path_factory.mktemp("environment") / "churn")
     venv = project.parent / "venv"
     subprocess.run(
-        ["uv", "sync", "--quiet", "--no-install-project", "--group", "boosting"],
+        [UV, "sync", "--quiet", "--no-install-project", "--group", "boosting"],
         cwd=project,
         env=clean_environment(UV_PROJECT_ENVIRONMENT=str(venv)),
         check=True,
@@ -151,7 +151,8 @@ class Project:
     def environment(self, **more: str) -> dict[str, str]:
         path = os.pathsep.join([str(self.venv / "bin"), os.environ.get("PATH", "")])
         source = str(self.path / "src")
-        return clean_environment() | {"PATH": path, "PYTHONPATH": source} | self.env | more
+        # `uv run`, by which people start the project's commands, sets UV.
+        return clean_environment() | {"PATH": path, "PYTHONPATH": source, "UV": UV} | self.env | more
 
     def python(self, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
         """Run Python in the project; more: environment variables."""

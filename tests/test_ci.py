@@ -8,7 +8,6 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ import yaml
 from conftest import ROOT, git, render
 from services import osv
 from services.pipelines import Workshop
+from tools import BIN, UV
 
 TEMPLATE = ROOT / "template"
 NPM_TOOLS = ROOT / ".cache/npm"
@@ -76,7 +76,7 @@ def files(*names: str) -> list[Path]:
 
 def python_tool(name: str, package: str) -> str:
     """The path of a command that a PyPI package put beside this Python."""
-    path = Path(sys.executable).with_name(name)
+    path = BIN / name
     if not path.exists():
         pytest.fail(f"{name} is missing; install it with: uv pip install {package}", pytrace=False)
     return str(path)
@@ -396,7 +396,7 @@ def test_audit_passes_as_rendered_and_rejects_a_known_vulnerability_and_a_secret
         (repository / "Makefile").read_text(),
     )
     assert scan
-    command = scan[0].strip().removeprefix("@").replace("$(UV)", "uv").replace("$$", "$")
+    command = scan[0].strip().removeprefix("@").replace("$(UV)", UV).replace("$$", "$")
 
     def secrets() -> tuple[bool, str]:
         return run("bash", "-c", command, cwd=repository)

@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import pytest
 import updating
 import yaml
 from conftest import ROOT, clean_environment, git, render
+from tools import UV, uv_cache
 from updating import Answers, choices, commit, difference, pairwise, tree
 
 QUESTIONS = yaml.safe_load((ROOT / "copier.yml").read_text())
@@ -146,14 +146,9 @@ def test_cruft_is_refused(whole: Path, tmp_path: Path) -> None:
 
 def tool(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """Run a tool in an environment of its own, as uvx does: Copier is not in it."""
-    env = clean_environment(HOME=str(folder), UV_CACHE_DIR=os.environ.get("UV_CACHE_DIR", uv_cache()))
-    run = ["uv", "tool", "run", *words]
+    env = clean_environment(HOME=str(folder), UV_CACHE_DIR=uv_cache())
+    run = [UV, "tool", "run", *words]
     return subprocess.run(run, cwd=folder, env=env, capture_output=True, text=True)
-
-
-def uv_cache() -> str:
-    done = subprocess.run(["uv", "cache", "dir"], env=clean_environment(), capture_output=True, text=True)
-    return done.stdout.strip()
 
 
 def test_without_the_hook_the_folder_says_what_is_missing(whole: Path, tmp_path: Path) -> None:

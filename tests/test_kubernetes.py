@@ -18,6 +18,7 @@ import yaml
 from conftest import Project, clean_environment, git, render
 from services import kube_api
 from services.kube_cluster import VERSION, Cluster, is_ready
+from tools import KUBECTL
 
 ONE, TWO, THREE = (f"20260101T00000{n}Z-abcd{n}" for n in (1, 2, 3))
 PRODUCTION, STAGING = "churn-production", "churn-staging"
@@ -58,7 +59,7 @@ class Site:
             text = re.sub(r"newName: .*", f"newName: {repository}", overlay.read_text())
             text = re.sub(r"digest: .*", f"digest: {digest}", text)
             overlay.write_text(re.sub(f"{VERSION}: .*", f"{VERSION}: {version}", text))
-            done = subprocess.run(["kubectl", "kustomize", overlay.parent], capture_output=True, check=True)
+            done = subprocess.run([KUBECTL, "kustomize", overlay.parent], capture_output=True, check=True)
             for item in yaml.safe_load_all(done.stdout):
                 plural = next(
                     p for kinds in kube_api.KINDS.values() for p, k in kinds.items() if k == item["kind"]
@@ -343,7 +344,7 @@ def test_status_tells_what_serves_and_what_differs(site: Site) -> None:
 
 def test_what_was_set_by_hand_is_seen_and_the_next_release_overrules_it(site: Site) -> None:
     site.have(ONE)
-    kubectl = ["kubectl", "--context", PRODUCTION, "--namespace", PRODUCTION]
+    kubectl = [KUBECTL, "--context", PRODUCTION, "--namespace", PRODUCTION]
     command = [*kubectl, "set", "image", "deployment/churn", f"server={image(TWO)}"]
     subprocess.run(command, env=clean_environment(**site.env), check=True, capture_output=True)
     wait(lambda: site.deployment()["status"]["updatedReplicas"] == 2)

@@ -27,6 +27,7 @@ from services.github_events import GitHub, results, said
 from services.gitlab import Pipeline
 from services.pipelines import QUICK, Workshop, change
 from services.recorder import Recorder, recorder
+from tools import UV
 
 pytestmark = pytest.mark.slow
 
@@ -119,13 +120,13 @@ def sites(
 ) -> Callable[[str], Site]:
     """A project of whose two versions the old one is live in AWS and the new one in production."""
     words = ["pip", "install", "--quiet", "--python", str(environment), "boto3"]
-    subprocess.run(["uv", *words], env=clean_environment(), check=True)
+    subprocess.run([UV, *words], env=clean_environment(), check=True)
 
     @functools.cache
     def make(registry: str) -> Site:
         folder = tmp_path_factory.mktemp("lambda")
         project = render(template, folder / "churn", registry=registry, deploy="lambda")
-        subprocess.run(["uv", "lock", "--quiet"], cwd=project, env=clean_environment(), check=True)
+        subprocess.run([UV, "lock", "--quiet"], cwd=project, env=clean_environment(), check=True)
         shutil.copytree(trained / "artifacts", project / "artifacts")
         for libraries in folder.parent.glob(
             "lambda*/churn/build/libraries-*"
@@ -315,7 +316,7 @@ def test_a_package_over_the_limit_is_refused(one: Site) -> None:
         "import lifecycle.deploy_lambda_package as package\npackage.LIMIT = 100 * 2**20\n"
         "package.build('lambda', package.BUILD / 'large.zip', None)"
     )
-    done = one.python("-c", program, UV="uv")
+    done = one.python("-c", program)
     assert "MiB, and Lambda takes 100" in done.stderr and not (one.path / "build/large.zip").exists()
     said = one.script("release", "--build", one.old, f"build/{one.old}").stderr
     zipped, unzipped = (float(number) for number in re.findall(r"([\d.]+) MiB", said))

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from conftest import clean_environment, render
+from tools import KUBECTL
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def test_every_overlay_passes_every_check(template: Path, tmp_path: Path, regist
     overlay.write_text(head + re.sub(r"^  # ", "  ", block, flags=re.M) + "\n\n" + rest)
     passed, said = check(project)
     assert passed, said
-    done = subprocess.run(["kubectl", "kustomize", overlay.parent], capture_output=True, check=True)
+    done = subprocess.run([KUBECTL, "kustomize", overlay.parent], capture_output=True, check=True)
     items = {item["kind"]: item for item in yaml.safe_load_all(done.stdout)}
     assert {"Ingress", "PersistentVolumeClaim"} <= set(items)
     volumes = items["Deployment"]["spec"]["template"]["spec"]["volumes"]
@@ -80,7 +81,7 @@ def test_each_check_rejects(
 
 
 def manifests(project: Path, folder: str) -> dict[str, dict[str, Any]]:
-    command = ["kubectl", "kustomize", str(project / "deploy/kubernetes" / folder)]
+    command = [KUBECTL, "kustomize", str(project / "deploy/kubernetes" / folder)]
     done = subprocess.run(command, capture_output=True, check=True)
     return {item["kind"]: item for item in yaml.safe_load_all(done.stdout)}
 

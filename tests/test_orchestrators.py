@@ -9,7 +9,6 @@ import itertools
 import json
 import os
 import subprocess
-import sys
 import threading
 import urllib.error
 import urllib.request
@@ -22,6 +21,7 @@ import yaml
 from conftest import ROOT, Project, git, render
 from services.orchestrators import Airflow, Prefect, airflow, call, prefect
 from services.troubles import FAILS_TWICE, FINE, HANGS, Heard, Trouble, listening, until, with_environment
+from tools import BIN
 
 from lean_mlops.shell import free_port
 
@@ -341,7 +341,7 @@ def test_cron_runs_the_steps_of_dvc_in_their_order(project: Project) -> None:
 def switched(project: Project, orchestrator: str) -> dict[str, str]:
     """Change the answer, and return the environment of the orchestrator: uv is found in it."""
     switch(project, orchestrator)
-    path = os.pathsep.join([environ(project)["PATH"], str(Path(sys.executable).parent)])
+    path = os.pathsep.join([environ(project)["PATH"], str(BIN)])
     return environ(project, PATH=path)
 
 

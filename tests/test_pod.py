@@ -16,6 +16,7 @@ import yaml
 from conftest import Project, render
 from services import podman
 from services.podman import Podman, passes
+from tools import KUBECTL
 
 pytestmark = [pytest.mark.podman, pytest.mark.slow]
 
@@ -49,7 +50,7 @@ def manifest(project: Path) -> dict[str, Any]:
 
 def pod_of(project: Path, folder: str, kind: str, name: str) -> dict[str, Any]:
     """The pod spec of an object in an overlay, with the image that was built here."""
-    command = ["kubectl", "kustomize", str(project / "deploy/kubernetes" / folder)]
+    command = [KUBECTL, "kustomize", str(project / "deploy/kubernetes" / folder)]
     items = yaml.safe_load_all(subprocess.run(command, capture_output=True, check=True).stdout)
     spec = next(i["spec"] for i in items if (i["kind"], i["metadata"]["name"]) == (kind, name))
     pod = spec.get("jobTemplate", {"spec": spec})["spec"]["template"]["spec"]

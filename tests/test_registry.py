@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, Project, clean_environment, git, render
 from services import ceph, mlflow
+from tools import UV
 
 pytestmark = pytest.mark.slow
 SUITES = ROOT / "tests/registry"
@@ -71,7 +72,7 @@ def s3(venv: Path, env: dict[str, str], code: str) -> str:
 @pytest.fixture(scope="session")
 def registry_environment(environment: Path) -> Path:
     """The shared environment, with what the other answer needs besides."""
-    words = ["uv", "pip", "install", "--quiet", "--python", str(environment), "boto3>=1.36"]
+    words = [UV, "pip", "install", "--quiet", "--python", str(environment), "boto3>=1.36"]
     subprocess.run(words, env=clean_environment(), check=True)
     return environment
 

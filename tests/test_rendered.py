@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, Project, clean_environment
+from tools import UV
 from updating import Answers, choices, pairwise
 
 OFFERED = {
@@ -52,7 +53,7 @@ def test_evidently_makes_its_page_in_an_environment_of_its_own(trained_copy: Pro
 @pytest.fixture(scope="module")
 def with_boto3(environment: Path) -> None:
     """What S3 and Lambda need besides."""
-    words = ["uv", "pip", "install", "--quiet", "--python", str(environment), "boto3"]
+    words = [UV, "pip", "install", "--quiet", "--python", str(environment), "boto3"]
     subprocess.run(words, env=clean_environment(), check=True)
 
 

@@ -18,6 +18,7 @@ import pytest
 from conftest import ROOT, Project, clean_environment, render
 from services import aws
 from services.recorder import Recorder, recorder
+from tools import UV
 
 pytestmark = pytest.mark.slow
 
@@ -41,7 +42,7 @@ def project(
     template: Path, environment: Path, cloud: aws.Aws, tmp_path_factory: pytest.TempPathFactory
 ) -> Project:
     words = ["pip", "install", "--quiet", "--python", str(environment), "boto3"]
-    subprocess.run(["uv", *words], env=clean_environment(), check=True)
+    subprocess.run([UV, *words], env=clean_environment(), check=True)
     cloud.run("client('s3').create_bucket(Bucket='models')")
     path = render(template, tmp_path_factory.mktemp("events") / "churn", deploy="lambda")
     return Project(path, environment, cloud.env)

@@ -19,6 +19,8 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
+from tools import UV
+
 TOOLS = ["moto[server]>=5.1", "aws-sam-cli>=1.140"]  # the emulator and cfn-lint come with the SAM CLI
 RUNTIME = ["awslambdaric>=3", "boto3"]  # what AWS's own runtime brings
 RUNTIME_NAME = f"python{sys.version_info.major}.{sys.version_info.minor}"
@@ -101,8 +103,8 @@ def emulator(tools: Path) -> Path:
 
 def environment(folder: Path, needs: list[str]) -> Path:
     """Make an environment with some packages; uv takes them from its cache the second time."""
-    subprocess.run(["uv", "venv", "--quiet", "--python", sys.executable, str(folder)], check=True)
-    subprocess.run(["uv", "pip", "install", "--quiet", "--python", str(folder), *needs], check=True)
+    subprocess.run([UV, "venv", "--quiet", "--python", sys.executable, str(folder)], check=True)
+    subprocess.run([UV, "pip", "install", "--quiet", "--python", str(folder), *needs], check=True)
     return folder
 
 

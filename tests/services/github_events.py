@@ -9,6 +9,7 @@ from typing import Any
 
 from services.github import Run
 from services.github_api import GitHubApi, api
+from tools import UV
 
 
 class GitHub:
@@ -46,7 +47,7 @@ class GitHub:
 
     def history(self, **registry: str) -> list[dict[str, str]]:
         """Return production's moves."""
-        command = ["uv", "run", "--no-sync", "lifecycle", "history", "--json"]
+        command = [UV, "run", "--no-sync", "lifecycle", "history", "--json"]
         done = subprocess.run(
             command, cwd=self.repository, env=self.env | registry, capture_output=True, text=True
         )

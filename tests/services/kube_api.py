@@ -105,6 +105,8 @@ class Handler(BaseHTTPRequestHandler):
         if (verb, plural) in self.cluster.refuse:
             text = f'{plural} "{name}" is forbidden: User "ada" cannot {verb} resource "{plural}"'
             return self.answer(403, failure(403, "Forbidden", text))
+        if "sendInitialEvents" in query:  # as a server that does not know it yet: then kubectl lists first
+            return self.answer(422, failure(422, "Invalid", "sendInitialEvents is forbidden for watch"))
         if verb == "watch":
             return self.watch(namespace, plural, query)
         code, answer = self.act(verb, namespace, plural, name, rest, query, body)

@@ -12,6 +12,8 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+from tools import UV
+
 PATIENCE = 180  # seconds for the first start, in which uv may still download what the server needs
 
 
@@ -40,7 +42,7 @@ def _running(folder: Path, needs: list[str], words: list[str], ping: str, **more
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     extra = [word for need in needs[1:] for word in ("--with", need)]
-    command = ["uv", "tool", "run", "--from", needs[0], *extra, "mlflow", *words]
+    command = [UV, "tool", "run", "--from", needs[0], *extra, "mlflow", *words]
     command += ["--host", "127.0.0.1", "--port", str(port)]
     env = os.environ | {
         "MLFLOW_DISABLE_TELEMETRY": "true",

@@ -13,6 +13,7 @@ import pytest
 from conftest import clean_environment, git, render
 from services import docker, osv, ssh
 from services.site import PROXY_IMAGE, free_port
+from tools import UV, uv_cache
 
 # A model that is trained in a moment; and of the project's own tests, which test_story.py runs whole, a few.
 QUICK = "max_iter: 20"
@@ -32,7 +33,7 @@ class Workshop:
         """Render a project as its repository's only commit; uv.lock is there, as make setup leaves it."""
         path = render(self.template, self.folder / name, project_name=project_name, **answers)
         if answers.get("deploy") == "lambda":
-            subprocess.run(["uv", "lock", "--quiet"], cwd=path, env=clean_environment(), check=True)
+            subprocess.run([UV, "lock", "--quiet"], cwd=path, env=clean_environment(), check=True)
         else:
             text = self.lock.read_text().replace('name = "churn"', f'name = "{project_name}"')
             (path / "uv.lock").write_text(text)
@@ -57,8 +58,7 @@ def workshop(
     (folder / "home").mkdir()
     env = clean_environment(UV_PROJECT_ENVIRONMENT=str(folder / "venv"), PYTEST_ADDOPTS=FEW)
     # The caches of uv and of its tools are the machine's; what a job writes at home is nobody's.
-    home = Path.home()
-    env |= {"UV_CACHE_DIR": env.get("UV_CACHE_DIR", str(home / ".cache/uv")), "HOME": str(folder / "home")}
+    env |= {"UV_CACHE_DIR": uv_cache(), "HOME": str(folder / "home")}
     env |= {"UV_TOOL_DIR": str(folder / "tools"), "DOCKER_CONFIG": str(folder / "docker")}
     env |= {"GIT_CONFIG_GLOBAL": str(folder / "gitconfig")}
     (folder / "gitconfig").write_text("[safe]\n\tdirectory = *\n[advice]\n\tdetachedHead = false\n")
