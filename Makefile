@@ -1,5 +1,5 @@
 # make demo: the whole life of a model on an example, or on DATA=my.csv TARGET=column
-# make test: all tests (sh scripts/debian.sh says what they need from Debian)
+# make test: all tests, or those that ARGS="-m 'not slow'" tells pytest; what a part of Debian lacks is skipped
 PYTHON ?= python3
 BIN := .venv/bin
 export PYTHONPATH := src
@@ -9,10 +9,11 @@ export PYTHONPATH := src
 demo: $(BIN)/copier ## Render a project and run its whole life
 	@$(BIN)/python -m lean_mlops.demo $(if $(DATA),--data "$(DATA)") $(if $(TARGET),--target "$(TARGET)") $(if $(ADOPT),--option "$(ADOPT)") $(if $(INTO),--into "$(INTO)")
 
-test: $(BIN)/pytest ## Run all tests
+test: $(BIN)/pytest ## Run all tests: ARGS="-m 'not slow'"
+	@! command -v npm >/dev/null || sh scripts/npm-tools.sh
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pytest -n 3 --no-loadscope-reorder
+	$(BIN)/pytest -n 3 --no-loadscope-reorder $(ARGS)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer with venv is needed. On Debian: sudo sh scripts/debian.sh base"; exit 1; }

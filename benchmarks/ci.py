@@ -1,6 +1,6 @@
 """How long the check job of a fresh repository takes, a clone, make setup and make check, for each target.
 
-    python benchmarks/ci.py            in this repository's environment, with uv and git on the PATH
+    python benchmarks/ci.py            in this repository's environment, with git on the PATH
 
 uv's cache is the machine's, as the runner's cache is on GitHub; the environment is made anew each time. With
 --cold the cache is empty, as on the first run: then everything is downloaded.

@@ -70,10 +70,12 @@ def run(tool: str, size: tuple[int, int], folder: Path) -> dict[str, float] | st
     data = folder / f"{size[0]}x{size[1]}"
     if not data.exists():
         make(data, *size)
+    from lifecycle.tools import uv
+
     command = [sys.executable]
     if needed := TOOLS[tool]:
         extra = [word for item in needed for word in ("--with", item)]
-        command = ["uv", "run", "--quiet", "--no-project", "--python", "3.11", *extra, "python"]
+        command = [uv(), "run", "--quiet", "--no-project", "--python", "3.11", *extra, "python"]
         warm = subprocess.run([*command, "-c", ""], capture_output=True, text=True)
         if warm.returncode:
             return "does not install"

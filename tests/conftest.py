@@ -23,15 +23,13 @@ from lean_mlops.shell import FOREIGN
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parents[1]
-pytest_plugins = ["services.site", "services.pipelines"]
-# What scripts/debian.sh installs, and the markers of the tests that need it.
-PARTS = {"docker", "s3", "cron", "podman", "prometheus"}
+pytest_plugins = ["parts", "services.site", "services.pipelines"]
 # Each takes minutes in one process, so they begin early: begun last, one would run on alone at the end.
 LONG = {f"test_{name}.py" for name in ("lambda", "orchestrators", "registry", "story")}
 
 
 def clean_environment(**more: str) -> dict[str, str]:
-    """Return the environment without what would leak into a project, our commands on the PATH."""
+    """Return the environment without what would leak into a project, our commands (uv) on the PATH."""
     kept = {name: value for name, value in os.environ.items() if name not in FOREIGN}
     path = os.pathsep.join([str(BIN), kept.get("PATH", "")])
     return kept | {"PATH": path} | more
@@ -65,7 +63,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduler:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run what is fast first, so that a failure shows early; skip the parts that the user says to skip."""
+    """Run what is fast first, so that a failure shows early."""
 
     def place(item: pytest.Item) -> int:
         if "docker" in marks[item]:
@@ -73,9 +71,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return (2 if item.path.name in LONG else 3) if "slow" in marks[item] else 0
 
     marks = {item: {mark.name for mark in item.iter_markers()} for item in items}
-    for item in items:
-        for part in PARTS & set(os.environ.get("LEAN_MLOPS_SKIP", "").split(",")) & marks[item]:
-            item.add_marker(pytest.mark.skip(reason=f"LEAN_MLOPS_SKIP names {part}"))
     items.sort(key=place)
 
 

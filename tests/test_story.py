@@ -218,6 +218,7 @@ ELSEWHERE = {  # proved by other tests, because they need Docker, a crontab or a
 }
 
 
+@pytest.mark.base
 @once
 def test_every_command_of_the_checklist_works(home: Home) -> None:
     lines = [line for line in (home.path / "docs/checklist.md").read_text().splitlines() if line[:3] == "- ["]

@@ -58,8 +58,13 @@ class Project:
         self.folder = folder
         self._server: subprocess.Popen[bytes] | None = None
         kept = {name: value for name, value in os.environ.items() if name not in FOREIGN}
-        path = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", "")])
-        self._env = kept | {"PATH": path, "PYTHONUNBUFFERED": "1", "LIFECYCLE_BY": kept.get("USER", "you")}
+        # Our own uv is left out: the project must work without this repository, and make setup installs one.
+        places = [kept.get("PATH", ""), str(folder / ".tools/bin"), str(Path(sys.base_prefix, "bin"))]
+        self._env = kept | {
+            "PATH": os.pathsep.join(places),
+            "PYTHONUNBUFFERED": "1",
+            "LIFECYCLE_BY": kept.get("USER", "you"),
+        }
         print(f"\033[1m▸ Rendered {folder.name}\033[0m\n  {self._size()} in {folder}", flush=True)
         subprocess.run(["git", "init", "--quiet"], cwd=folder, env=self._env, check=True)
 

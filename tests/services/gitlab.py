@@ -23,7 +23,7 @@ class Pipeline:
     @classmethod
     def of(cls, repository: Path, path: Path, env: dict[str, str], **variables: str) -> "Pipeline":
         if not TOOL.exists():
-            raise RuntimeError("gitlab-ci-local is missing; install it with: scripts/npm-tools.sh")
+            raise RuntimeError("gitlab-ci-local is missing; install it with: sh scripts/npm-tools.sh")
         subprocess.run(["git", "clone", "--quiet", str(repository), str(path)], check=True)
         git(path, "remote", "set-url", "origin", "git@gitlab.example.com:acme/parcels.git")
         # A runner whose executor is the shell leaves out images and services; this tool has to be told so.

@@ -176,8 +176,6 @@ def free_port() -> int:
 
 @pytest.fixture(scope="session")
 def engine() -> Iterator[dict[str, str]]:
-    if "docker" in os.environ.get("LEAN_MLOPS_SKIP", "").split(","):
-        pytest.skip("LEAN_MLOPS_SKIP names docker: nothing that needs a Docker engine is tested")
     # Not in pytest's folder, which other users may not enter: one test releases as another user.
     with tempfile.TemporaryDirectory(prefix="lm-", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o755)
