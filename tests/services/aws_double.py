@@ -20,7 +20,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from aws import Emulator
 from moto.awslambda import models
 from moto.awslambda.exceptions import PreconditionFailedException
 from moto.awslambda.models import LambdaFunction, LambdaVersion
@@ -31,6 +30,7 @@ from moto.core.common_models import CloudFormationModel
 from moto.server import main
 from samtranslator.translator.transform import transform
 from samtranslator.yaml_helper import yaml_parse
+from services.aws import Emulator
 
 PORT, FOLDER, EMULATOR, PYTHON = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), Path(sys.argv[4])
 running: list[Emulator] = []

@@ -61,7 +61,7 @@ def _register_boosting() -> None:
         from xgboost import XGBClassifier, XGBRegressor
 
         _register(XGBRegressor, XGBClassifier, convert_xgboost, {})
-    with suppress(ImportError):
+    with suppress(ImportError, OSError):  # OSError: it is installed, and the machine has no libgomp.so.1
         from lightgbm import LGBMClassifier, LGBMRegressor
         from onnxmltools.convert.lightgbm.operator_converters.LightGbm import convert_lightgbm
 
