@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PYTHONPATH := src
 
-.PHONY: demo test check lock door release
+.PHONY: demo test check lock door wheel release
 
 demo: $(BIN)/copier ## Render a project and run its whole life
 	@$(BIN)/python -m lean_mlops.demo $(if $(DATA),--data "$(DATA)") $(if $(TARGET),--target "$(TARGET)") $(if $(ADOPT),--option "$(ADOPT)") $(if $(INTO),--into "$(INTO)")
@@ -13,6 +13,7 @@ test: $(BIN)/pytest ## Run all tests: ARGS="-m 'not slow'"
 	@! command -v npm >/dev/null || sh scripts/npm-tools.sh
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/pytest tests/lifecycle --confcutdir tests/lifecycle -p parts -n 2 --dist loadfile $(ARGS)
 	$(BIN)/pytest -n 3 --no-loadscope-reorder $(ARGS)
 
 $(BIN)/python:
@@ -25,15 +26,19 @@ $(BIN)/copier: requirements/demo.txt | $(BIN)/python
 	@touch $@
 
 $(BIN)/pytest: requirements/test.txt | $(BIN)/python $(BIN)/copier
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/test.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/test.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable template/vendor/lifecycle
 	@touch $@
 
 lock: ## Pin the newest versions anew
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-header -o requirements/demo.txt pyproject.toml
-	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-header --group dev -o requirements/test.txt pyproject.toml
+	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-header --no-emit-package lean-mlops-lifecycle --group dev -o requirements/test.txt pyproject.toml
 
 door: $(BIN)/pytest ## Write cookiecutter.json from copier.yml
 	@$(BIN)/python scripts/door.py
+
+wheel: $(BIN)/copier ## Build the wheels of the generator and of the library into dist/
+	@$(BIN)/uv build --quiet --all-packages --wheel --out-dir dist && ls dist
 
 release: $(BIN)/pytest ## Test updating, write CHANGELOG.md, commit and tag it: VERSION=v1.2.0
 	@$(BIN)/python scripts/release.py $(VERSION)

@@ -21,14 +21,12 @@ READ = "import pandas as pd, sys; pd.read_csv(sys.argv[1], sep=';', low_memory=F
 ADOPT = """
 import sys
 from pathlib import Path
-sys.path.insert(0, sys.argv[2])
-from lean_mlops.adopt import plan, read
+from lifecycle.adopt import plan, read
 path = Path(sys.argv[1])
-made = plan.make(read.read(path), str(path), plan.Wish("minutes"))
+made = plan.make(read.read(path), str(path), plan.Options("minutes"))
 assert not made.faults, made.faults
 Path(sys.argv[1] + ".py").write_text(made.files["data.py"])
 """
-SOURCE = Path(__file__).parents[1] / "src"
 LOAD = "import runpy, sys; runpy.run_path(sys.argv[1] + '.py')['load']()"
 PEAK = "\nimport resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
 
@@ -61,7 +59,7 @@ def messy(rows: int) -> pd.DataFrame:
 def measure(code: str, file: Path) -> tuple[float, float]:
     """Run code in a process of its own; return seconds, start-up included, and peak memory in MB."""
     start = time.perf_counter()
-    command = [sys.executable, "-c", code + PEAK, str(file), str(SOURCE)]
+    command = [sys.executable, "-c", code + PEAK, str(file)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return time.perf_counter() - start, int(done.stdout.split()[-1]) / 1024
 

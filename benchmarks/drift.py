@@ -2,7 +2,7 @@
 
 Run it in a rendered project; the other tools come by uv, each in an environment of its own (10 minutes):
 
-    cd churn && PYTHONPATH=src uv run python …/benchmarks/drift.py …/docs/benchmarks
+    cd churn && uv run python …/benchmarks/drift.py …/docs/benchmarks
 
 Every tool starts at two Parquet files, the reference and the current rows, as many in each; its imports are
 not counted. Ours reads the reference's profile, which training wrote, and the current file.
@@ -135,8 +135,7 @@ def arrays(frame: Any) -> tuple[dict[str, Any], Any]:
 def schema_of(features: int) -> tuple[Any, Any]:
     """Return a schema as schema.json has it, and as schema.py: each column a number within a range."""
     import pandera.pandas as pa
-
-    from lifecycle.columns import Column, Schema
+    from lifecycle.data.schema import Column, Schema
 
     facts: Any = {"kind": "number", "minimum": -50, "maximum": 50}
     columns = [Column(name=f"x{i}", **facts) for i in range(features)]
@@ -147,7 +146,8 @@ def schema_of(features: int) -> tuple[Any, Any]:
 
 
 def ours(folder: Path) -> Callable[[], list[str]]:
-    from lifecycle.monitoring import drift, files
+    from lifecycle import batch
+    from lifecycle.monitoring import drift
     from lifecycle.monitoring.profile import Profile
     from lifecycle.settings import Drift
 
@@ -157,7 +157,7 @@ def ours(folder: Path) -> Callable[[], list[str]]:
     predictor: Any = SimpleNamespace(schema=schema, predict_arrays=lambda columns: columns["x0"])
 
     def work() -> list[str]:
-        current = files.count(folder / "cur.parquet", predictor, Profile.read(folder), module)
+        current = batch.count(folder / "cur.parquet", predictor, Profile.read(folder), module)
         found = drift.judge(reference, current, 0, Drift())
         return [item.name for item in found.features if item.drifted and item.name != "(prediction)"]
 
@@ -166,7 +166,6 @@ def ours(folder: Path) -> Callable[[], list[str]]:
 
 def building(folder: Path) -> Callable[[], None]:
     import pandas as pd
-
     from lifecycle.monitoring.profile import Profile
 
     features = len(json.loads((folder / "profile.json").read_text())["features"]) - 1
@@ -282,36 +281,36 @@ def speed_table(measured: dict[str, list[Any]], sizes: list[tuple[int, int]]) ->
 
 
 def windows_table() -> str:
-    """Time a check on a week of served windows; of the last quarter of an hour, those of every minute."""
+    """Time a check on a week of served counts: of each server a file for each hour."""
     import numpy as np
-
-    from lifecycle.monitoring import compaction, drift
+    from lifecycle.monitoring import drift
     from lifecycle.monitoring.profile import Profile
-    from lifecycle.monitoring.windows import collect
+    from lifecycle.monitoring.serving_stats import HOUR, collect
     from lifecycle.settings import Drift
 
-    lines = ["| features | rows served | windows written | files read | a check | one more row, a feature |"]
+    lines = ["| features | servers | rows served | files read | a check | one more row, a feature |"]
     lines.append("| ---: " * 6 + "|")
     for features, each, servers in (
         (20, 1, 1),
         (20, 100, 1),
         (20, 100_000, 1),
-        (20, 100_000, 4),
+        (20, 100_000, 3),
         (200, 100_000, 1),
+        (200, 100_000, 3),
     ):
         random = np.random.default_rng(0)
         columns = {f"x{i}": random.normal(size=100_000) for i in range(features)}
         reference = Profile.build(columns, columns["x0"], schema_of(features)[0])
-        window = reference.empty()
-        window.add({name: values[:each] for name, values in columns.items()}, columns["x0"][:each])
-        text = json.dumps(window.counts_only() | {"rejected": 0})
+        hour = reference.empty()
+        hour.add({name: values[:each] for name, values in columns.items()}, columns["x0"][:each])
+        text = json.dumps(hour.counts_only() | {"rejected": 0})
         with tempfile.TemporaryDirectory() as name:
-            folder = Path(name, "v")
-            folder.mkdir()
-            written = put(folder, range(15, 7 * 24 * 60, 10), servers, text)
-            compaction.compact(folder)
-            written += put(folder, range(15), servers, text)  # since the check before
-            files = len(list(folder.glob("*.json")))
+            (folder := Path(name, "v")).mkdir()
+            for ago in range(7 * 24):
+                stamp = f"{datetime.now(UTC) - timedelta(hours=ago):{HOUR}}"
+                for server in range(servers):
+                    (folder / f"{stamp}-{server}.json").write_text(text)
+            files = len(list(folder.iterdir()))
             seconds = []
             for _ in range(9):
                 start = time.process_time()
@@ -322,23 +321,12 @@ def windows_table() -> str:
         rows = 100_000 // features
         start = time.process_time()
         for _ in range(rows):
-            window.add(one, columns["x0"][:1])
+            hour.add(one, columns["x0"][:1])
         row = (time.process_time() - start) / rows / (features + 1) * 1e6
-        cells = (str(features), f"{current.rows:,}", f"{written:,}", str(files))
+        cells = (str(features), str(servers), f"{current.rows:,}", str(files))
         speeds = f"{statistics.median(seconds) * 1e3:.0f} ms", f"{row:.2g} µs"
         lines.append("| " + " | ".join(cells + speeds) + " |")
     return "\n".join(lines)
-
-
-def put(folder: Path, minutes: range, servers: int, text: str) -> int:
-    """Write windows of so many minutes ago, and return how many."""
-    from lifecycle.monitoring.compaction import STAMP
-
-    now = datetime.now(UTC)
-    for minute in minutes:
-        for server in range(servers):
-            (folder / f"{now - timedelta(minutes=minute):{STAMP}}-{server}-x.json").write_text(text)
-    return len(minutes) * servers
 
 
 def alarm_table() -> str:
@@ -362,12 +350,10 @@ def alarm_table() -> str:
 def alarms(features: int, rows: int, first: float, others: float) -> list[float]:
     """Return the share of checks in which each rule alarms, with counts drawn from the bins' shares."""
     import numpy as np
-    from scipy import stats
-
-    from lifecycle.monitoring.drift import judge
-    from lifecycle.monitoring.measures import measure
+    from lifecycle.monitoring.drift import judge, measure
     from lifecycle.monitoring.profile import Profile
     from lifecycle.settings import Drift
+    from scipy import stats
 
     random = np.random.default_rng(features * rows)
     edges = stats.norm.ppf(np.linspace(0, 1, 65)[1:-1])

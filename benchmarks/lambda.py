@@ -22,7 +22,7 @@ from pathlib import Path
 
 from services.aws import RUNTIME, TOOLS, Emulator, emulator, environment
 
-HANDLER = "lifecycle.serving.aws_lambda.handler"
+HANDLER = "lifecycle.deploy.aws_lambda.handler.handler"
 HEALTH = {"rawPath": "/health", "requestContext": {"http": {"method": "GET"}}}
 PREDICT = {"rawPath": "/predict", "requestContext": {"http": {"method": "POST"}}}
 JSON = {"headers": {"content-type": "application/json"}}
@@ -48,20 +48,22 @@ def main() -> int:
         for cache in [*bare.rglob("__pycache__")]:
             shutil.rmtree(cache)
         print("| | |\n| --- | ---: |")
-        tell("zip", f"{options.package.stat().st_size / MIB:.1f} MiB")
-        tell("unzipped", f"{unzipped / MIB:.1f} MiB of 250")
+        report("zip", f"{options.package.stat().st_size / MIB:.1f} MiB")
+        report("unzipped", f"{unzipped / MIB:.1f} MiB of 250")
         imports = importing(python, task, options.starts)
-        tell("importing the handler", milliseconds(imports))
+        report("importing the handler", milliseconds(imports))
         for what, where in (("with .pyc", task), ("without .pyc", bare)):
             times = [cold(emulator(tools), python, where) for _ in range(options.starts)]
-            tell(f"cold start, {what}", milliseconds(statistics.median(times)))
+            report(f"cold start, {what}", milliseconds(statistics.median(times)))
         for rows in (1, 100):
             middle, slow = warm(emulator(tools), python, task, rows, options.requests // rows)
-            tell(f"{rows} row{'s' * (rows > 1)}, p50 / p99", f"{milliseconds(middle)} / {milliseconds(slow)}")
+            report(
+                f"{rows} row{'s' * (rows > 1)}, p50 / p99", f"{milliseconds(middle)} / {milliseconds(slow)}"
+            )
     return int(imports > IMPORTS)
 
 
-def tell(what: str, figure: str) -> None:
+def report(what: str, figure: str) -> None:
     print(f"| {what} | {figure} |", flush=True)
 
 

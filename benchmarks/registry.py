@@ -1,12 +1,13 @@
 """What a registry's acts cost with 10, 1,000 and 10,000 versions in it.
 
-Run it in a rendered project, with the tests' helpers on the path; REGISTRY_KIND is one of mlflow-sqlite,
-mlflow-http, s3-file, s3-ceph, and the second and the last want --place (see tests/registry/support.py):
+--kind is one of those of tests/registry/support.py. A server is named as users name it: MLFLOW_TRACKING_URI,
+REGISTRY_URI, AWS_…; else the registry is in a new folder.
 
-    cd churn && REGISTRY_KIND=s3-file PYTHONPATH=src:…/tests/registry uv run python …/benchmarks/registry.py
+    uv run python benchmarks/registry.py --kind mlflow-sqlite
 """
 
 import argparse
+import os
 import sqlite3
 import statistics
 import sys
@@ -19,7 +20,20 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from support import KIND, MLFLOW, START, Place, hook, make_candidate
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "template/vendor/lifecycle/src")]
+from registry.support import (  # noqa: E402
+    CEPH,
+    FOLDER,
+    SERVER,
+    SQLITE,
+    START,
+    VARIABLES,
+    Place,
+    hook,
+    make_candidate,
+    make_place,
+)
 
 ROUNDS = 7
 
@@ -27,45 +41,46 @@ ROUNDS = 7
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sizes", nargs="*", type=int, default=[10, 1_000, 10_000])
-    parser.add_argument("--place", help="sqlite:///…, http://…, file://… or s3://…; else a new folder")
-    sizes, given = (options := parser.parse_args()).sizes, options.place
+    parser.add_argument("--kind", choices=[FOLDER, SQLITE, SERVER, CEPH], default=FOLDER)
+    options = parser.parse_args()
     print("| store | versions | publish | fetch | promote | rollback | list | calls of a promote |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |", flush=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        uri = given or (f"sqlite:///{folder}/mlflow.db" if MLFLOW else f"file://{folder}/registry")
-        place = Place(uri, f"bench-{uuid.uuid4().hex[:6]}", folder)
+        env = {key: os.environ[key] for key in VARIABLES if key in os.environ}
+        place = make_place(options.kind, folder / "project", env=env)
         registry = place.open()
         first, second = (registry.publish(make_candidate(folder / f"c{n}", 20_000 + n)) for n in range(2))
         registry.promote(first, "production", "Ada", "")
         have = 2
-        for size in sizes:
-            fill(registry, second, have, size)
+        for size in options.sizes:
+            fill(place, registry, second, have, size)
             have = size
             cells = measure(registry, place, folder, size, first, second)
-            print(f"| {KIND} | {size:,} | " + " | ".join(cells) + " |", flush=True)
+            print(f"| {place.kind} | {size:,} | " + " | ".join(cells) + " |", flush=True)
 
 
-def fill(registry: Any, like: str, have: int, size: int) -> None:
-    """Add versions without the cost of making them: the same files under other names, and a move for each."""
+def fill(place: Place, registry: Any, like: str, have: int, size: int) -> None:
+    """Add versions without the cost of making them: the same files under other names."""
     names = [f"{START + timedelta(hours=number):%Y%m%dT%H%M%SZ}-{number:08x}" for number in range(have, size)]
-    if KIND == "mlflow-sqlite":
-        fill_sqlite(registry._name, names)
+    if place.kind == SQLITE:
+        fill_sqlite(place, names)
         return
     for version in names:
-        if MLFLOW:
-            stored = registry._versions.find(like)
-            tags = {"lifecycle.version": version}
-            registry._client.create_model_version(registry._name, stored.source, stored.run_id, tags=tags)
+        if place.is_mlflow:
+            stored = registry.find(like)
+            tags = stored.tags | {"lifecycle.version": version}
+            registry.create(stored.name, stored.source, stored.run_id, tags)
         else:
-            for name in registry._versions.names(like):
+            for name in registry._names(like):
                 found = registry._store.read(f"models/{like}/{name}")
-                registry._store.create(f"models/{version}/{name}", found[0])
+                registry._store.swap(f"models/{version}/{name}", found[0])
 
 
-def fill_sqlite(model: str, names: list[str]) -> None:
+def fill_sqlite(place: Place, names: list[str]) -> None:
     """Copy rows: MLflow itself would take minutes for thousands of versions."""
-    with closing(sqlite3.connect("mlflow.db")) as tables, tables:
+    model = place.project.name
+    with closing(sqlite3.connect(place.project.root / "mlflow.db")) as tables, tables:
         query = "SELECT * FROM model_versions WHERE name = ? ORDER BY version DESC LIMIT 1"
         found = tables.execute(query, (model,))
         columns = [column[0] for column in found.description]

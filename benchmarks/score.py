@@ -2,7 +2,7 @@
 
 Run it in a project rendered with deploy=kubernetes, with a version in build/model:
 
-    cd churn && uv run lifecycle fetch --to build/model && PYTHONPATH=src uv run python …/benchmarks/score.py
+    cd churn && uv run lifecycle fetch --to build/model && uv run python …/benchmarks/score.py
 """
 
 import argparse

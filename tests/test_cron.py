@@ -3,11 +3,11 @@
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 
 import pytest
 from conftest import Project
+from services.troubles import with_environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.cron]
 
@@ -30,7 +30,11 @@ def someones_crontab() -> Iterator[str]:
 
 def cron(project: Project, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
     command = [str(project.path / "orchestration/cron.sh"), *words]
-    cron_path = {"PATH": "/usr/bin:/bin", "HOME": os.environ["HOME"], "PYTHONPATH": str(project.path / "src")}
+    cron_path = {
+        "PATH": "/usr/bin:/bin",
+        "HOME": os.environ["HOME"],
+        "PYTHONPATH": project.environment()["PYTHONPATH"],
+    }
     return subprocess.run(command, env=cron_path | env, capture_output=True, text=True, check=False)
 
 
@@ -43,15 +47,6 @@ def test_install_twice_and_remove_leave_the_rest_alone(trained_copy: Project, so
         assert [line.split()[-1] for line in jobs] == ["retrain", "drift"]
     assert cron(trained_copy, "remove").returncode == 0
     assert crontab("-l") == someones_crontab
-
-
-def with_environment(project: Project) -> None:
-    """Give the project an environment at .venv, where cron.sh looks for it."""
-    (project.path / ".venv/bin").mkdir(parents=True)
-    (project.path / ".venv/bin/dvc").symlink_to(project.venv / "bin/dvc")
-    lifecycle = project.path / ".venv/bin/lifecycle"
-    lifecycle.write_text(f"#!{project.venv}/bin/python\nfrom lifecycle.cli import main\nmain()\n")
-    lifecycle.chmod(0o755)
 
 
 def test_jobs_print_trouble_only_and_log_everything(trained_copy: Project) -> None:
@@ -67,12 +62,26 @@ def test_jobs_print_trouble_only_and_log_everything(trained_copy: Project) -> No
     assert loud.returncode != 0 and "no rows" in loud.stdout
 
 
-def test_a_run_that_is_still_going_on_is_not_joined(trained_copy: Project) -> None:
+def test_a_check_that_hangs_is_not_joined(trained_copy: Project) -> None:
     with_environment(trained_copy)
-    lock = trained_copy.path / "artifacts/retrain.lock"
-    with subprocess.Popen(["flock", str(lock), "sleep", "30"]) as holder:
-        while subprocess.run(["flock", "--nonblock", str(lock), "true"], check=False).returncode == 0:
-            time.sleep(0.05)
-        second = cron(trained_copy, "retrain")
-        holder.terminate()
-    assert second.returncode == 75 and "still going on" in second.stdout
+    lock = trained_copy.path / "artifacts/drift.lock"
+    with subprocess.Popen(
+        ["flock", str(lock), "sh", "-c", "echo held; exec sleep 60"], stdout=subprocess.PIPE
+    ) as held:
+        assert held.stdout and held.stdout.readline() == b"held\n"
+        second = cron(trained_copy, "drift")
+        held.terminate()
+    assert (second.returncode, second.stdout) == (0, ""), "no news"
+    assert "drift: exit code 75" in (trained_copy.path / "artifacts/cron.log").read_text()
+
+
+def test_a_run_that_is_still_going_on_is_not_joined(trained_copy: Project) -> None:
+    """By the lock of the loop, which holds on all hosts: it is this process that retrains."""
+    with_environment(trained_copy)
+    trained_copy.lifecycle("begin", "--run", "by hand", "--pid", str(os.getpid()))
+    second = cron(trained_copy, "retrain")
+    assert (
+        second.returncode == 75 and "by hand has retrained for 0 min, and is still going on" in second.stdout
+    )
+    trained_copy.lifecycle("end", "--run", "by hand", "--code", "0")
+    assert cron(trained_copy, "retrain").returncode == 0

@@ -54,10 +54,20 @@ def test_the_image_holds_the_server_and_no_more(site: Site) -> None:
     assert site.docker(*run, "python", "-c", find, *modules) == "[]"
     assert site.docker(*run, "python", "-c", find, "onnxruntime") == "['onnxruntime']"
 
-    ours = "find . -type f -not -path './.venv/*' -not -path '*/__pycache__/*' -not -path './src/lifecycle/*'"
-    wanted = {f"./model/{name}" for name in ("manifest.json", "model.onnx", "profile.json", "schema.json")}
-    wanted |= {"./src/churn/features.py"}
-    assert set(site.docker(*run, "sh", "-c", ours).split()) == wanted
+    ours = (
+        "find . -type f -not -path './.venv/*' -not -path '*/__pycache__/*' -not -path './engine/lifecycle/*'"
+    )
+    expected = {f"./model/{name}" for name in ("manifest.json", "model.onnx", "profile.json", "schema.json")}
+    expected |= {"./src/churn/features.py", "./pyproject.toml"}
+    found = set(site.docker(*run, "sh", "-c", ours).split())
+    about = {
+        name for name in found if re.fullmatch(r"\./engine/lean_mlops_lifecycle-[\d.]+\.dist-info/.*", name)
+    }
+    assert found - about == expected and any(name.endswith("/METADATA") for name in about)
+    whole = site.docker(*run, "sh", "-c", "cat engine/*.dist-info/*.* engine/*.dist-info/[A-Z]*")
+    assert "file://" not in whole, "nothing names a folder of the machine that built it"
+    compiled = "find engine src -name '*.py' | wc -l; find engine src -name '*.pyc' | wc -l"
+    assert len(set(site.docker(*run, "sh", "-c", compiled).split())) == 1, "bytecode of each module"
 
     everything = site.docker("history", "--no-trunc", image) + json.dumps(site.inspect(image, ".Config"))
     assert not re.search(r"hunter2|API_KEY|pip\.conf|secret|token", everything)
@@ -70,12 +80,17 @@ def test_the_image_holds_the_server_and_no_more(site: Site) -> None:
 
 def test_only_what_is_allowed_enters_the_build(site: Site, tmp_path: Path) -> None:
     shutil.copytree(site.fetched(site.new), site.path / "build/model", dirs_exist_ok=True)
+    site.run("deploy/image.sh", "engine")
     (tmp_path / "Dockerfile").write_text(f"FROM {docker.BASE_IMAGE}\nCOPY . /context\n")
     site.docker("build", "--file", str(tmp_path / "Dockerfile"), "--tag", "context", ".")
     listed = site.docker("run", "--rm", "context", "sh", "-c", "cd /context && find . -type f").split()
     site.docker("rmi", "context")
-    allowed = r"\./(build/model|src/lifecycle)/[\w/]+\.(py|json|onnx)"
-    others = {name for name in listed if not re.fullmatch(allowed, name)}
+    allowed = (
+        r"\./build/model/\w+\.(json|onnx)",
+        r"\./build/engine/lifecycle/[\w/]+\.(py|typed)",
+        r"\./build/engine/[\w.-]+\.dist-info/.*",
+    )
+    others = {name for name in listed if not any(re.fullmatch(rule, name) for rule in allowed)}
     assert others == {"./pyproject.toml", "./uv.lock", "./src/churn/features.py"}
 
 
@@ -88,6 +103,24 @@ def test_a_new_model_adds_a_layer_of_its_own_size_and_nothing_else(site: Site) -
     model = sum(path.stat().st_size for path in site.fetched(site.new).iterdir())
     assert int(sizes[0]) == 0, "the check of the version writes nothing"
     assert int(sizes[1]) == model
+
+
+def test_a_change_of_the_engine_leaves_the_third_party_layers(site: Site) -> None:
+    site.build(site.new)
+    old = site.inspect(f"churn:{site.new}", ".RootFS.Layers")
+    changed = site.path / "vendor/lifecycle/src/lifecycle/http.py"
+    before = changed.read_text()
+    changed.write_text(before + "# a comment\n")
+    try:
+        site.build(site.new)
+        new = site.inspect(f"churn:{site.new}", ".RootFS.Layers")
+    finally:
+        changed.write_text(before)
+    different = [place for place, pair in enumerate(zip(old, new, strict=True)) if len(set(pair)) > 1]
+    assert different and min(different) >= len(old) - 5, "engine, pyproject.toml, src, model and its check"
+    assert "# a comment" in site.docker(
+        "run", "--rm", f"churn:{site.new}", "tail", "-1", "engine/lifecycle/http.py"
+    )
 
 
 def test_the_model_must_be_that_of_the_version(site: Site) -> None:

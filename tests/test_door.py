@@ -84,7 +84,7 @@ def test_it_can_be_updated_and_has_what_was_typed(whole: Path, tmp_path: Path) -
     git(work, "push", "-q", "--tags", "origin", "HEAD")
     updating.update(project, data={"registry": "s3"})
     assert updating.unmerged(project) == "" and (project / "docs/new.md").exists()
-    assert (project / "src/lifecycle/registry/s3.py").exists()
+    assert (project / "deploy/s3/policies.json").exists()
     assert "churn" in said or said == ""
 
 

@@ -22,7 +22,7 @@ HOOKS = '''"""Hooks of a user's."""
 from pathlib import Path
 
 from lifecycle.errors import GateRejected
-from lifecycle.registry.contract import Move
+from lifecycle.registry.base import Move
 
 
 def before_step(step: str) -> None:
@@ -59,7 +59,7 @@ def test_verbs_and_checks_of_the_users_own(template: Path, tmp_path: Path) -> No
         below_the_marker.write("\nbelow: ## Below the marker\n\t@echo below\n")
     listed = make(project)
     for verb, what in {"licences": "Look at", "send_2-all": "Send the", "below": "Below the"}.items():
-        assert f"make {verb:<12} {what}" in listed and verb not in before
+        assert f"make {verb:<10} {what}" in listed and verb not in before
     assert make(project, "send_2-all", "below") == "sent\nbelow\n"
     checks = make(project, "--dry-run", "check").splitlines()
     assert "echo looked at the licences" in checks[0] and "ruff check" in checks[1]

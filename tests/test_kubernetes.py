@@ -6,6 +6,7 @@ import pty
 import re
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import Project, clean_environment, git, render
+from conftest import ROOT, Project, clean_environment, git, render
 from services import kube_api
 from services.kube_cluster import VERSION, Cluster, is_ready
 from tools import KUBECTL
@@ -364,13 +365,28 @@ def wait(until: Callable[[], bool]) -> None:
 
 
 def counted(good: int, bad: int, seconds: float) -> str:
-    """What /metrics says on one pod after so many requests."""
-    return (
-        f'requests_total{{status="200"}} {good}.0\nrequests_total{{status="422"}} {bad}.0\n'
-        f"request_seconds_sum {seconds * (good + bad)}\nrequest_seconds_count {good + bad}.0\n"
+    """What /metrics says on one pod after so many requests, each of which took so long."""
+    edges = {0.001: 0, 0.005: 0, 0.025: 0, 0.1: 0} | {seconds: good + bad}
+    most = [max(count for at, count in edges.items() if at <= edge) for edge in sorted(edges)]
+    buckets = "".join(
+        f'request_seconds_bucket{{le="{edge}"}} {count}.0\n'
+        for edge, count in zip([*sorted(edges), "+Inf"], [*most, good + bad], strict=True)
     )
+    statuses = f'requests_total{{status="200"}} {good}.0\nrequests_total{{status="500"}} {bad}.0\n'
+    return f"# TYPE requests counter\n{statuses}# TYPE request_seconds histogram\n{buckets}"
 
 
+@pytest.fixture
+def judge(site: Site, tmp_path: Path) -> None:
+    """Let the scripts find a uv whose `uv run` has the library."""
+    uv = tmp_path / "uv"
+    library = ROOT / "template/vendor/lifecycle/src"
+    uv.write_text(f'#!/bin/sh\nshift 3\nPYTHONPATH={library} exec {sys.executable} "$@"\n')
+    uv.chmod(0o755)
+    site.env["UV"] = str(uv)
+
+
+@pytest.mark.usefixtures("judge")
 def test_a_canary_gets_a_share_and_is_promoted_when_it_is_no_worse(site: Site) -> None:
     site.have(ONE)
     site.run("canary", "--yes", "start", TWO, IMAGE=image(TWO))
@@ -381,10 +397,11 @@ def test_a_canary_gets_a_share_and_is_promoted_when_it_is_no_worse(site: Site) -
     assert "a canary of" in site.release(THREE, ok=False), "a release would be judged by two voices"
     site.run("status", ONE)
 
-    site.cluster.metrics = {"stable": counted(1000, 10, 0.001), "canary": counted(200, 2, 0.001)}
+    site.cluster.metrics = {"stable": counted(1000, 10, 0.005), "canary": counted(200, 2, 0.005)}
     done = site.run("canary", "judge", ok=False)
     assert done.returncode == 3 and "500 requests are needed to tell" in done.stderr
-    site.cluster.metrics["canary"] = counted(600, 8, 0.0012)
+    assert "old: 2020 requests, 20 failed" in done.stderr and "new: 202 requests" in done.stderr
+    site.cluster.metrics["canary"] = counted(600, 8, 0.006)
     done = site.run("canary", "judge", ok=False)
     assert "production wants a yes" in done.stderr and site.deployment("churn-canary")
     done = site.run("canary", "judge", "--yes")
@@ -395,20 +412,41 @@ def test_a_canary_gets_a_share_and_is_promoted_when_it_is_no_worse(site: Site) -
 
 @pytest.mark.parametrize(
     ("good", "bad", "seconds", "restarts"),
-    [(600, 20, 0.001, 0), (600, 0, 0.002, 0), (600, 0, 0.001, 1), (10, 10, 0.001, 0)],
+    [(600, 20, 0.005, 0), (600, 0, 0.1, 0), (600, 0, 0.005, 1), (10, 20, 0.005, 0)],
     ids=["more errors", "slower", "restarted", "errors at once"],
 )
+@pytest.mark.usefixtures("judge")
 def test_a_worse_canary_is_removed_and_stable_is_left(
     site: Site, good: int, bad: int, seconds: float, restarts: int
 ) -> None:
     site.have(ONE)
     site.run("canary", "--yes", "start", TWO, IMAGE=image(TWO))
-    site.cluster.metrics = {"stable": counted(1000, 10, 0.001), "canary": counted(good, bad, seconds)}
+    site.cluster.metrics = {"stable": counted(1000, 10, 0.005), "canary": counted(good, bad, seconds)}
     (pod,) = site.cluster.find(PRODUCTION, "pods", "track=canary")
     pod["status"]["containerStatuses"][0]["restartCount"] = restarts
     done = site.run("canary", "judge", "--yes", ok=False)
     assert done.returncode == 1 and f"{TWO} is worse: it was removed, stable is untouched" in done.stderr
     assert site.deployment("churn-canary") is None and site.serves() == ONE
+
+
+@pytest.mark.usefixtures("judge")
+def test_what_stable_pods_counted_before_the_canary_began_does_not_count(site: Site) -> None:
+    """An old outage of the stable version would excuse any errors of the new one."""
+    site.have(ONE)
+    site.cluster.metrics = {"stable": counted(1000, 900, 0.005)}
+    site.run("canary", "--yes", "start", TWO, IMAGE=image(TWO))
+    site.cluster.metrics = {"stable": counted(2000, 900, 0.005), "canary": counted(600, 60, 0.005)}
+    done = site.run("canary", "judge", "--yes", ok=False)
+    assert "old: 2000 requests, 0 failed" in done.stderr
+    assert "9.1% of its requests failed, 0.0% of the old version's" in done.stderr
+
+
+def test_a_canary_that_cannot_be_judged_is_left_as_it_is(site: Site) -> None:
+    site.have(ONE)
+    site.run("canary", "--yes", "start", TWO, IMAGE=image(TWO))
+    done = site.run("canary", "judge", "--yes", ok=False, UV="/bin/false")
+    assert done.returncode == 1 and f"{TWO} cannot be judged" in done.stderr
+    assert site.deployment("churn-canary") and site.serves() != TWO
 
 
 def test_a_canary_that_never_gets_ready_is_removed(site: Site) -> None:

@@ -91,7 +91,7 @@ def test_nothing_new_leaves_no_branch(project: Project) -> None:
 
 def test_conflicts_and_dropped_edits_are_named_and_can_be_taken_back(project: Project) -> None:
     """From docker to lambda, after edits of a line that changes and of scripts that lambda does not have."""
-    project.edit("Makefile", "image: ## Build the image of staging", "image: ## Build our image of staging")
+    project.edit("Makefile", "image: #> Build the image of staging", "image: #> Build our image of staging")
     project.edit("deploy/docker/status.sh", "#!/bin/sh\n", "#!/bin/sh\n# Mine\n")
     commit(project.path)
     before = updating.tree(project.path)
@@ -122,7 +122,7 @@ def test_make_update_brings_a_release_and_checks_it(template: Path, tmp_path: Pa
     assert make("setup").returncode == 0
     commit(path, "Locked")
     release(releases, "v99.1.0", "docs/new.md", "# New\n")
-    release(releases, "v99.2.0", "src/lifecycle/new.py", "import os\n")
+    release(releases, "v99.2.0", "tests/test_new.py", "import os\n")
     done = make("update", "TO=v99.1.0")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "v99.0.0 → v99.1.0" in done.stdout and " passed" in done.stdout and "to keep it:" in done.stdout
@@ -131,7 +131,7 @@ def test_make_update_brings_a_release_and_checks_it(template: Path, tmp_path: Pa
     commit(path, "v99.1.0")
     done = make("update")
     assert done.returncode == 2 and "make check fails after the update" in done.stderr
-    assert "F401" in done.stdout and (path / "src/lifecycle/new.py").exists()
+    assert "F401" in done.stdout and (path / "tests/test_new.py").exists()
 
 
 def release(repository: Path, tag: str, name: str, text: str) -> None:
@@ -142,5 +142,5 @@ def release(repository: Path, tag: str, name: str, text: str) -> None:
 
 def test_the_copier_that_updates_is_the_one_that_is_tested() -> None:
     pinned = re.search(r"^copier==(\S+)", (ROOT / "requirements/demo.txt").read_text(), re.MULTILINE)
-    update = (ROOT / "template/src/lifecycle/update.py").read_text()
+    update = (ROOT / "template/vendor/lifecycle/src/lifecycle/update.py").read_text()
     assert pinned and f'COPIER = "{pinned[1]}"\n' in update

@@ -17,12 +17,14 @@ from typing import Any
 import pytest
 import yaml
 from conftest import ROOT, Project, clean_environment, render
+from services.heard import Heard, listening
 from services.orchestrators import call, reached
-from services.troubles import Heard, listening, until, with_environment
+from services.troubles import until, with_environment
 
 from lean_mlops.shell import free_port
 
 FOLDER = ROOT / "template/observability"
+SERIES = ROOT / "tests/rules_test.yml"
 TOKEN = "a-token-of-enough-length"
 BOARD = json.loads((FOLDER / "dashboard.json").read_text())
 
@@ -35,18 +37,20 @@ def tool(*words: str, cwd: Path = FOLDER) -> str:
 
 
 @pytest.mark.prometheus
-def test_the_rules_are_right_and_each_is_shown_firing() -> None:
+def test_the_rules_are_right_and_each_is_shown_firing(tmp_path: Path) -> None:
     tool("promtool", "check", "rules", "rules.yml")
-    tool("promtool", "test", "rules", "rules_test.yml")
+    for file in (FOLDER / "rules.yml", SERIES):
+        shutil.copy(file, tmp_path)
+    tool("promtool", "test", "rules", SERIES.name, cwd=tmp_path)
     rules = set(re.findall(r"alert: (\w+)", (FOLDER / "rules.yml").read_text()))
-    firing = (FOLDER / "rules_test.yml").read_text().partition("all goes wrong")[2]
+    firing = SERIES.read_text().partition("all goes wrong")[2]
     assert rules == set(re.findall(r"alertname: (\w+)", firing)), "a rule that never fired proves nothing"
 
 
 @pytest.mark.prometheus
 def test_a_rule_that_does_not_fire_is_found_out(tmp_path: Path) -> None:
-    for name in ("rules.yml", "rules_test.yml"):
-        shutil.copy(FOLDER / name, tmp_path)
+    for file in (FOLDER / "rules.yml", SERIES):
+        shutil.copy(file, tmp_path)
     rules = (tmp_path / "rules.yml").read_text()
     (tmp_path / "rules.yml").write_text(
         rules.replace("> 0.05\n          and sum", "> 0.5\n          and sum")
@@ -91,7 +95,7 @@ def test_the_dashboard_is_tidy() -> None:
     [("make sh", "Docker with its Compose plugin is not here"), ("make sh docker", "TOKEN is not set")],
 )
 def test_make_observe_says_what_is_missing(template: Path, tmp_path: Path, tools: str, says: str) -> None:
-    project = render(template, tmp_path / "churn")
+    project = render(template, tmp_path / "churn", observability="prometheus")
     folder = tmp_path / "bin"
     folder.mkdir()
     for name in tools.split():
@@ -118,13 +122,13 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site(template: Path, environment: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    path = render(template, tmp_path_factory.mktemp("observed") / "churn", registry="s3")
+    path = render(
+        template, tmp_path_factory.mktemp("observed") / "churn", registry="s3", observability="prometheus"
+    )
     shutil.copy(environment / "uv.lock", path)
     project = Project(path, environment)
     with_environment(project)
-    code = "from lifecycle.cli import STEPS, _step\nfor step in STEPS: _step(step)"
-    done = project.python("-c", code)
-    assert done.returncode == 0, done.stderr
+    project.train()
     project.lifecycle("promote", "--why", "first release")
     model, loop, prometheus, alertmanager = (str(free_port()) for _ in range(4))
     folder = path / "artifacts/observed"
@@ -187,7 +191,7 @@ def test_from_requests_to_a_retraining(site: Site) -> None:
     assert project.lifecycle("due", ok=False).returncode == 2
     (verdict,) = until(lambda: site.query('lifecycle_verdict{verdict="drift"} == 1'), "the verdict's gauge")
     assert verdict["metric"]["job"] == "loop"
-    begun = project.path / "registry/notes/retraining"
+    begun = project.path / "registry/state/retraining"
     until(lambda: begun.exists() and json.loads(begun.read_text())["begun"], "a retraining")
     assert json.loads(begun.read_text())["reason"].startswith("alert: ModelDrifted (")
     log = project.path / "artifacts/cron.log"

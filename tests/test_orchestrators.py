@@ -8,36 +8,37 @@ import contextlib
 import itertools
 import json
 import os
+import socket
 import subprocess
-import threading
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import copier
 import pytest
 import yaml
 from conftest import ROOT, Project, git, render
+from services.heard import Heard, listening
 from services.orchestrators import Airflow, Prefect, airflow, call, prefect
-from services.troubles import FAILS_TWICE, FINE, HANGS, Heard, Trouble, listening, until, with_environment
+from services.troubles import FAILS_TWICE, FINE, HANGS, Trouble, until, with_environment
 from tools import BIN
 
 from lean_mlops.shell import free_port
 
 pytestmark = pytest.mark.slow
 ORCHESTRATORS = ["prefect", "airflow"]
+BREAK = ("    columns =", "    raise SystemExit(8)\n    columns =")  # the step train, and no other
+MEND = ("    raise SystemExit(8)\n", "    # mended\n")
 STEPS = ["ingest", "validate", "train", "evaluate", "register"]
 GONE = "file:///dev/null/registry"  # a shared disk that is not there
 YEARLY = "0 0 1 1 *"  # so that nothing starts by itself in the midst of a test
-BARS = {"retries": 2, "retry_seconds": 0.1, "schedule": YEARLY, "check": YEARLY}
+LIMITS = {"retries": 2, "retry_seconds": 0.1, "schedule": YEARLY, "check": YEARLY}
 
 
-def bars(project: Project, **more: float) -> None:
+def limits(project: Project, **more: float) -> None:
     """Set some of params.yaml's `retrain`, so that nothing waits for long."""
     file = project.path / "params.yaml"
     params = yaml.safe_load(file.read_text())
-    params["retrain"] |= BARS | more
+    params["retrain"] = params.get("retrain", {}) | LIMITS | more
     file.write_text(yaml.safe_dump(params))
 
 
@@ -48,7 +49,7 @@ def retrained(template: Path, environment: Path, tmp_path_factory: pytest.TempPa
     (path / "uv.lock").write_text((environment / "uv.lock").read_text())
     project = Project(path, environment)
     with_environment(project)
-    bars(project)
+    limits(project)
     done = subprocess.run(
         ["dvc", "repro", "-q"], cwd=path, env=environ(project), capture_output=True, text=True
     )
@@ -61,7 +62,10 @@ def environ(project: Project, **more: str) -> dict[str, str]:
     kept = {name: os.environ[name] for name in ("HOME", "SSL_CERT_FILE") if name in os.environ}
     return (
         kept
-        | {"PATH": f"{project.path}/.venv/bin:/usr/bin:/bin", "PYTHONPATH": str(project.path / "src")}
+        | {
+            "PATH": f"{project.path}/.venv/bin:/usr/bin:/bin",
+            "PYTHONPATH": project.environment()["PYTHONPATH"],
+        }
         | project.env
         | more
     )
@@ -100,40 +104,6 @@ def begin(project: Project, run: str, ok: bool = True) -> subprocess.CompletedPr
     return project.lifecycle("begin", "--run", run, ok=ok)
 
 
-def test_one_of_many_begins_and_the_others_are_told(project: Project, heard: Heard) -> None:
-    """Six processes, as on six hosts: the lock lies in the registry's store."""
-    done: list[int] = []
-    threads = [
-        threading.Thread(target=lambda n=n: done.append(begin(project, f"host{n}", ok=False).returncode))
-        for n in range(6)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(done) == [0, *[75] * 5]
-    alerts, beats = heard.take()
-    assert len(alerts) == 5 and beats == ["/start"]
-    assert all("was not begun" in text for text in alerts)
-
-
-@pytest.mark.parametrize("registry", ["mlflow", "s3"])
-def test_the_lock_ends_with_the_run_or_after_its_time(
-    registry: str, make_project: Callable[..., Project], heard: Heard
-) -> None:
-    project = make_project(registry=registry)
-    project.env |= heard.env
-    heard.take()
-    begin(project, "a")
-    assert "a has retrained for 0 min" in begin(project, "b", ok=False).stderr
-    project.lifecycle("end", "--run", "a", "--code", "5")
-    begin(project, "b")
-    project.lifecycle("begin", "--run", "c", LIFECYCLE_RETRAIN__LOCK_HOURS="0.0000001")
-    alerts, beats = heard.take()
-    assert any("a failed (exit code 5)" in text for text in alerts) and "/fail" in beats
-    assert any("b never ended (schedule): it died, and c takes over" in text for text in alerts)
-
-
 def test_new_data_is_due_once_and_then_left_out(project: Project) -> None:
     assert project.lifecycle("due", ok=False, **environ(project)).returncode == 0
     Trouble(project).make(FINE)
@@ -150,79 +120,36 @@ def test_new_data_is_due_once_and_then_left_out(project: Project) -> None:
 
 
 TOKEN = "a-token-of-enough-length"
-FIRING = {"status": "firing", "labels": {"alertname": "ModelErrorHigh"}}
-CREATED = {"eventName": "s3:ObjectCreated:Put", "s3": {"bucket": {"name": "b"}, "object": {"key": "new.csv"}}}
 
 
-@pytest.fixture
-def listener(project: Project) -> Iterator[int]:
-    port = free_port()
-    words = [f"{project.path}/.venv/bin/lifecycle", "listen", "--port", str(port)]
-    with (
-        (project.path / "listen.log").open("wb") as output,
-        subprocess.Popen(
-            words,
-            cwd=project.path,
-            env=environ(project, LIFECYCLE_LISTEN_TOKEN=TOKEN),
-            stdout=output,
-            stderr=output,
-        ) as server,
-    ):
-        try:
-            until(lambda: b"listening" in (project.path / "listen.log").read_bytes(), "lifecycle listen")
-            until(lambda: ask(port, None), "an answer")
-            yield port
-        finally:
-            server.terminate()
-
-
-def ask(
-    port: int, payload: object, token: str = TOKEN, data: bytes | None = None
-) -> tuple[int, dict[str, str]]:
-    body = json.dumps(payload).encode() if data is None else data
-    headers = {"Authorization": f"Bearer {token}"}
-    request = urllib.request.Request(f"http://127.0.0.1:{port}/", body, headers)
-    try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return answer.status, json.loads(answer.read())
-    except urllib.error.HTTPError as error:
-        return error.code, json.loads(error.read())
-    except OSError:
-        return 0, {}
+def listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+        return True
+    return False
 
 
 @pytest.mark.cron
-def test_a_storm_of_webhooks_starts_one_run(project: Project, listener: int) -> None:
+def test_a_webhook_starts_a_run_of_cron(project: Project) -> None:
+    """And a storm of them one run: tests/lifecycle/test_automation_webhooks.py."""
     Trouble(project).make(FINE)
-    assert ask(listener, {"reason": "x"}, token="wrong")[0] == 401
-    assert ask(listener, {"reason": "x"}, token="")[0] == 401
-    assert ask(listener, {"other": "x"})[0] == 400
-    assert ask(listener, None, data=b"{")[0] == 400
-    assert ask(listener, None, data=b"x" * 1_000_001)[0] in (413, 0)
-    assert ask(listener, {"alerts": [FIRING | {"status": "resolved"}]})[1] == {
-        "ignored": "nothing fires, nothing was created"
-    }
-    storm = [{"alerts": [FIRING]}, {"Records": [CREATED]}, *({"reason": f"r{n}"} for n in range(8))]
-    answers: list[tuple[int, dict[str, str]]] = []
-    threads = [threading.Thread(target=lambda p=p: answers.append(ask(listener, p))) for p in storm]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    started = [said["started"] for status, said in answers if status == 202]
-    dropped = [said["dropped"] for status, said in answers if status == 200]
-    assert len(started) == 1 and len(dropped) == len(storm) - 1
-    assert all("the last start was 0 min ago" in text or "has retrained" in text for text in dropped)
-    until(
-        lambda: (project.path / "artifacts/cron.log").exists() and "retrain: exit code 0" in log(project),
-        "the run",
-    )
+    port = free_port()
+    words = [f"{project.path}/.venv/bin/lifecycle", "listen", "--port", str(port)]
+    url, headers = f"http://127.0.0.1:{port}", {"Authorization": f"Bearer {TOKEN}"}
+    with subprocess.Popen(
+        words, cwd=project.path, env=environ(project, LIFECYCLE_LISTEN_TOKEN=TOKEN)
+    ) as server:
+        try:
+            until(lambda: listens(port), "lifecycle listen")
+            assert call(url, {"reason": "new prices"}, **headers) == {"started": "new prices"}
+            until(
+                lambda: (
+                    (project.path / "artifacts/cron.log").exists() and "retrain: exit code 0" in log(project)
+                ),
+                "the run",
+            )
+        finally:
+            server.terminate()
     assert log(project).count("== ") == 1
-
-
-def test_listen_refuses_to_start_without_a_token(project: Project) -> None:
-    done = project.lifecycle("listen", ok=False, LIFECYCLE_LISTEN_TOKEN="short")
-    assert done.returncode == 7 and "LIFECYCLE_LISTEN_TOKEN is not set, or is short" in done.stderr
 
 
 @pytest.mark.cron
@@ -242,10 +169,6 @@ def test_cron_a_killed_worker_is_taken_over_by_the_next(project: Project, heard:
     words = [str(project.path / "orchestration/cron.sh"), "retrain"]
     with subprocess.Popen(words, env=environ(project), start_new_session=True):
         trouble.kill()
-    lock = ["flock", "--nonblock", str(project.path / "artifacts/retrain.lock"), "true"]
-    until(
-        lambda: subprocess.run(lock, check=False).returncode == 0, "the kernel lets the lock of the dead go"
-    )
     assert cron(project, "retrain").returncode == 0
     alerts, beats = heard.take()
     assert "never ended (schedule): it died" in alerts[0]
@@ -258,11 +181,11 @@ def test_cron_a_killed_worker_is_taken_over_by_the_next(project: Project, heard:
 
 @pytest.mark.cron
 def test_cron_a_step_that_hangs_is_stopped_at_the_limit(project: Project, heard: Heard) -> None:
-    bars(project, limit_minutes=0.2, retries=0)
+    limits(project, limit_minutes=0.5, retries=0)
     trouble = Trouble(project)
     trouble.make(HANGS)
     done = cron(project, "retrain")
-    assert done.returncode == 124 and "retrain.limit_minutes is 0.2" in done.stdout
+    assert done.returncode == 124 and "retrain.limit_minutes is 0.5" in done.stdout
     until(lambda: not Path(f"/proc/{trouble.hanging()}").exists(), "nothing of it is left")
     alerts, beats = heard.take()
     assert ["was stopped" in alerts[0], "exit code 124" in alerts[1]] == [True, True] and beats == [
@@ -281,19 +204,34 @@ def test_cron_overlapping_runs(project: Project, heard: Heard) -> None:
 
 
 @pytest.mark.cron
+def test_cron_a_second_run_on_the_same_host(project: Project, heard: Heard) -> None:
+    trouble = Trouble(project)
+    trouble.make(HANGS)
+    words = [str(project.path / "orchestration/cron.sh"), "retrain"]
+    with subprocess.Popen(words, env=environ(project)) as first:
+        trouble.hanging()
+        second = cron(project, "retrain")
+        assert second.returncode == 75 and "and is still going on" in second.stdout
+        alerts, _ = heard.take()
+        assert len(alerts) == 1 and "was not begun: cron@" in alerts[0]
+        trouble.kill()
+        first.wait()
+
+
+@pytest.mark.cron
 def test_cron_the_registry_is_down(project: Project, heard: Heard) -> None:
     done = cron(project, "retrain", REGISTRY_URI=GONE)
-    assert done.returncode == 6 and "REGISTRY_URI" in done.stdout
+    assert done.returncode == 6
     alerts, _ = heard.take()
-    assert len(alerts) == 1 and "was not begun: registry in" in alerts[0]
+    assert len(alerts) == 1 and "was not begun: " in alerts[0]
 
 
 @pytest.mark.cron
 def test_cron_goes_on_at_the_step_that_failed(project: Project) -> None:
-    project.edit("src/churn/model.py", "def ", "raise SystemExit(8)\n\n\ndef ")
+    project.edit("src/churn/model.py", *BREAK)
     assert cron(project, "retrain").returncode == 8, "8 is for people: one attempt"
     assert "attempts are left" not in log(project)
-    project.edit("src/churn/model.py", "raise SystemExit(8)\n\n\n", "# mended\n")
+    project.edit("src/churn/model.py", *MEND)
     (project.path / "artifacts/cron.log").unlink()
     assert cron(project, "retrain").returncode == 0
     assert "'validate' didn't change" in log(project) and "Running stage 'train'" in log(project)
@@ -333,9 +271,8 @@ def test_cron_runs_the_steps_of_dvc_in_their_order(project: Project) -> None:
     )
     ran = [line.split("'")[1] for line in done.stdout.splitlines() if line.startswith("Running stage")]
     assert ran == STEPS, "what cron runs"
-    jobs = (ROOT / "template/deploy/kubernetes/jobs/jobs.yaml.jinja").read_text()
-    loops = [line.split() for line in jobs.splitlines() if "for step in" in line]
-    assert loops == [["for", "step", "in", *STEPS[:-1], f"{STEPS[-1]};", "do"]] * 2, "and the CronJobs"
+    code = "from lifecycle.automation.retraining import STEPS; print(*STEPS)"
+    assert project.python("-c", code).stdout.split() == STEPS, "and the CronJobs"
 
 
 def switched(project: Project, orchestrator: str) -> dict[str, str]:
@@ -368,7 +305,7 @@ def without_registry(project: Project) -> Iterator[None]:
 
 def given_back(project: Project) -> None:
     """Wait until nobody has the lock: Prefect and Airflow tell of a failure before they have cleaned up."""
-    note = project.path / "registry/notes/retraining"
+    note = project.path / "registry/state/retraining"
     until(lambda: json.loads(note.read_text())["ended"], "the lock is given back")
 
 
@@ -401,28 +338,29 @@ def test_prefect_a_killed_worker_and_overlapping_runs(on_prefect: Prefect, heard
     trouble.make(HANGS)
     run = on_prefect.start()
     trouble.hanging()
-    assert on_prefect.state(on_prefect.start()) == "Cancelled", "CANCEL_NEW"
+    assert on_prefect.state(on_prefect.start()) == "Skipped"
+    assert any(f"was not begun: prefect:{run} has retrained" in text for text in heard.alerts)
     trouble.kill(below=b"orchestration/flow.py")
     assert on_prefect.state(run) == "Crashed"
     until(lambda: heard.beats == ["/start", "/fail"], "the alarm")
-    assert f"churn: prefect:{run} failed (exit code 1): see docs/runbooks/retraining.md" in heard.take()[0]
+    assert f"churn: prefect:{run} failed (exit code 1): see docs/runbooks.md#retraining" in heard.take()[0]
     begin(on_prefect.project, "another-host")
     run = on_prefect.start()
-    assert on_prefect.state(run) == "LeftOut"
+    assert on_prefect.state(run) == "Skipped"
     assert any("was not begun: another-host" in text for text in heard.take()[0])
     on_prefect.project.lifecycle("end", "--run", "another-host", "--code", "0")
 
 
 def test_prefect_a_step_that_hangs_is_stopped_at_the_limit(on_prefect: Prefect, heard: Heard) -> None:
     heard.take()
-    bars(on_prefect.project, limit_minutes=0.2, retries=0)
+    limits(on_prefect.project, limit_minutes=0.2, retries=0)
     Trouble(on_prefect.project).make(HANGS)
     assert on_prefect.state(on_prefect.start()) == "Failed"
     given_back(on_prefect.project)
     alerts, beats = heard.take()
     assert "ingest was stopped: retrain.limit_minutes is 0.2" in alerts[0] and "failed" in alerts[1]
     assert beats == ["/start", "/fail"]
-    bars(on_prefect.project, limit_minutes=60)
+    limits(on_prefect.project, limit_minutes=60)
 
 
 def test_prefect_the_registry_is_down(on_prefect: Prefect, heard: Heard) -> None:
@@ -431,24 +369,24 @@ def test_prefect_the_registry_is_down(on_prefect: Prefect, heard: Heard) -> None
     with without_registry(on_prefect.project):
         assert on_prefect.state(on_prefect.start()) == "Failed"
         until(lambda: len(heard.alerts) == 2, "the alerts")
-    assert "was not begun: registry in" in heard.take()[0][0]
+    assert "was not begun: " in heard.take()[0][0]
 
 
 def test_prefect_goes_on_at_the_step_that_failed(on_prefect: Prefect) -> None:
     project = on_prefect.project
     Trouble(project).make(FINE)
-    project.edit("src/churn/model.py", "def ", "raise SystemExit(8)\n\n\ndef ")
+    project.edit("src/churn/model.py", *BREAK)
     run = on_prefect.start()
     assert on_prefect.state(run) == "Failed"
     assert on_prefect.tasks(run) == {"ingest": "Completed", "validate": "Completed", "train": "Failed"}
     given_back(project)
-    project.edit("src/churn/model.py", "raise SystemExit(8)\n\n\n", "# mended\n")
+    project.edit("src/churn/model.py", *MEND)
     assert on_prefect.again(run) == "Completed"
     assert on_prefect.tasks(run)["ingest"] == "Cached"
 
 
 def test_prefect_watch_starts_a_retraining_on_new_data(on_prefect: Prefect) -> None:
-    bars(on_prefect.project, cooldown_hours=0)
+    limits(on_prefect.project, cooldown_hours=0)
     Trouble(on_prefect.project).make(FINE)
     assert on_prefect.state(on_prefect.start("watch")) == "Completed"
     runs = call(f"{on_prefect.api}/flow_runs/filter", {"flows": {"name": {"any_": ["retrain"]}}})
@@ -525,13 +463,13 @@ def test_airflow_a_killed_worker_and_overlapping_runs(on_airflow: Airflow, heard
     run = on_airflow.start()
     trouble.hanging()
     second = on_airflow.start()
-    assert on_airflow.state(second, over=("queued",)) == "queued", "max_active_runs=1"
+    assert on_airflow.state(second) == "success"
+    assert {on_airflow.tasks(second)[name][0] for name in ("begin", *STEPS, "end")} == {"skipped"}
+    assert any("was not begun: airflow:" in text for text in heard.take()[0])
     trouble.kill(below=b"LocalExecutor")
     assert on_airflow.state(run) == "success"
     assert on_airflow.tasks(run)["ingest"] == ("success", 2)
-    assert heard.take() == (["churn: ingest is tried again: attempt 2"], ["/start", ""])
-    assert on_airflow.state(second) == "success"
-    assert on_airflow.tasks(second)["begin"][0] == "skipped", "nothing had changed since"
+    assert heard.take() == (["churn: ingest is tried again: attempt 2"], [""])
     Trouble(on_airflow.project).make("x = 1")
     begin(on_airflow.project, "another-host")
     run = on_airflow.start()
@@ -543,7 +481,7 @@ def test_airflow_a_killed_worker_and_overlapping_runs(on_airflow: Airflow, heard
 
 def test_airflow_a_step_that_hangs_is_stopped_at_the_limit(on_airflow: Airflow, heard: Heard) -> None:
     heard.take()
-    bars(on_airflow.project, limit_minutes=0.15)
+    limits(on_airflow.project, limit_minutes=0.15)
     Trouble(on_airflow.project).make(HANGS)
     run = on_airflow.start()
     assert on_airflow.state(run) == "failed"
@@ -551,7 +489,7 @@ def test_airflow_a_step_that_hangs_is_stopped_at_the_limit(on_airflow: Airflow, 
     alerts, beats = heard.take()
     assert sum("ingest was stopped: retrain.limit_minutes is 0.15" in text for text in alerts) == 3
     assert "failed (exit code 1)" in alerts[-1] and beats == ["/start", "/fail"]
-    bars(on_airflow.project, limit_minutes=60)
+    limits(on_airflow.project, limit_minutes=60)
 
 
 def test_airflow_the_registry_is_down(on_airflow: Airflow, heard: Heard) -> None:
@@ -561,24 +499,24 @@ def test_airflow_the_registry_is_down(on_airflow: Airflow, heard: Heard) -> None
         run = on_airflow.start()
         assert on_airflow.state(run) == "failed"
     assert on_airflow.tasks(run)["begin"] == ("failed", 3)
-    assert "was not begun: registry in" in heard.take()[0][0]
+    assert "was not begun: " in heard.take()[0][0]
 
 
 def test_airflow_goes_on_at_the_step_that_failed(on_airflow: Airflow) -> None:
     project = on_airflow.project
     Trouble(project).make("x = 3")
-    project.edit("src/churn/model.py", "def ", "raise SystemExit(8)\n\n\ndef ")
+    project.edit("src/churn/model.py", *BREAK)
     run = on_airflow.start()
     assert on_airflow.state(run) == "failed"
     assert on_airflow.tasks(run)["train"] == ("failed", 1), "8 is for people: one attempt"
-    project.edit("src/churn/model.py", "raise SystemExit(8)\n\n\n", "# mended\n")
+    project.edit("src/churn/model.py", *MEND)
     assert on_airflow.again(run) == "success"
     tasks = on_airflow.tasks(run)
     assert (tasks["ingest"][1], tasks["validate"][1], tasks["train"]) == (1, 1, ("success", 2))
 
 
 def test_airflow_watch_starts_a_retraining_on_new_data(on_airflow: Airflow) -> None:
-    bars(on_airflow.project, cooldown_hours=0)
+    limits(on_airflow.project, cooldown_hours=0)
     Trouble(on_airflow.project).make("x = 4")
     assert on_airflow.state(on_airflow.start("churn-watch"), "churn-watch") == "success"
     runs = on_airflow.call("churn-retrain/dagRuns?order_by=-run_after&limit=1")["dag_runs"]

@@ -13,10 +13,10 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
-from conftest import Project, render
+from conftest import Project, clean_environment, render
 from services import podman
 from services.podman import Podman, passes
-from tools import KUBECTL
+from tools import KUBECTL, UV
 
 pytestmark = [pytest.mark.podman, pytest.mark.slow]
 
@@ -28,6 +28,8 @@ def project(
     """A project for Kubernetes with a trained model in build/model."""
     path = render(template, tmp_path_factory.mktemp("pod") / "churn", deploy="kubernetes")
     shutil.copy(environment / "uv.lock", path)
+    for words in ([UV, "lock", "--quiet"], ["sh", "deploy/image.sh", "engine"]):  # the lock of its own groups
+        subprocess.run(words, cwd=path, env=clean_environment(), check=True)
     Project(trained, environment).lifecycle("fetch", "--to", str(path / "build/model"))
     return path
 
@@ -76,6 +78,13 @@ def finished(engine: Podman, container: str) -> str:
     return log
 
 
+def shared(folder: Path) -> None:
+    """Let the pods' user write into a folder, as fsGroup does with a claim."""
+    shutil.chown(folder, 10001, 10001)
+    for parent in (folder, *folder.parents[:-2]):
+        parent.chmod(0o755)
+
+
 def test_the_server_runs_as_its_spec_says_and_passes_its_probes(engine: Podman, project: Path) -> None:
     pod = pod_of(project, "overlays/production", "Deployment", "churn")
     (container,) = pod["containers"]
@@ -117,9 +126,7 @@ def test_the_scoring_job_does_its_shard_in_the_same_image(
     (tmp_path / "in").mkdir()
     for number in range(5):
         rows.iloc[number * 100 : (number + 1) * 100].to_parquet(tmp_path / f"in/part-{number}.parquet")
-    shutil.chown(tmp_path, 10001, 10001)
-    for parent in (tmp_path, *tmp_path.parents[:-2]):
-        parent.chmod(0o755)
+    shared(tmp_path)
     pod = pod_of(project, "overlays/production", "CronJob", "churn-score")
     pod["volumes"] = [{"name": "batch", "hostPath": {"path": str(tmp_path)}}]
     with playing(engine, "score", pod, JOB_COMPLETION_INDEX="1") as name:
@@ -129,8 +136,13 @@ def test_the_scoring_job_does_its_shard_in_the_same_image(
     assert pd.read_parquet(result)["prediction"].notna().all()
 
 
-def test_the_retraining_job_gets_from_data_to_a_registered_version(engine: Podman, project: Path) -> None:
+def test_the_retraining_job_gets_from_data_to_a_registered_version(
+    engine: Podman, project: Path, tmp_path: Path
+) -> None:
     pod = pod_of(project, "jobs", "CronJob", "churn-retrain")
+    shared(tmp_path)
+    counts = {"name": "counts", "hostPath": {"path": str(tmp_path)}}
+    pod["volumes"] = [counts if volume["name"] == "counts" else volume for volume in pod["volumes"]]
     uri = "sqlite:////app/artifacts/mlflow.db"  # in place of a server's address from the secret
     with playing(engine, "retrain", pod, MLFLOW_TRACKING_URI=uri) as name:
         log = finished(engine, name)

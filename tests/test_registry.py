@@ -1,47 +1,37 @@
-"""Both registries, on four stores: MLflow's sqlite, its server, a folder, and a real S3 server.
-
-tests/registry holds the suites; they run in a rendered project's environment, one process for each store.
-"""
+"""The registry on real servers, MLflow's and an S3 server; on a folder and on sqlite see tests/lifecycle."""
 
 import contextlib
 import json
 import os
-import shutil
 import subprocess
 import urllib.request
+import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
+import boto3
 import pytest
-from conftest import ROOT, Project, clean_environment, git, render
+from click.testing import CliRunner
+from conftest import ROOT, git
+from conftest import Project as Rendered
+from lifecycle.cli import app
+from lifecycle.errors import RegistryError
+from lifecycle.model.package import MANIFEST, verify
+from lifecycle.project import VARIABLE, Project
+from lifecycle.registry.base import open_registry
+from lifecycle.state.store import open_state
+from registry import support
+from registry.contract import *  # noqa: F403
+from registry.faults import *  # noqa: F403
+from registry.network import *  # noqa: F403
+from registry.support import CEPH, SERVER, Place, make_candidate, make_place
 from services import ceph, mlflow
-from tools import UV
 
 pytestmark = pytest.mark.slow
-SUITES = ROOT / "tests/registry"
 BUCKET = "models"
-
-
-@dataclass(frozen=True)
-class Store:
-    """One of the four: the answer, and the environment variables that choose it."""
-
-    kind: str
-    answer: str
-    env: dict[str, str]
-    project: Path
-    venv: Path
-
-    def suite(self, name: str) -> subprocess.CompletedProcess[str]:
-        """Run a suite, and fail with what it said."""
-        words = ["-c", os.devnull, "--rootdir", str(SUITES), "--confcutdir", str(SUITES), "-q", "--tb=short"]
-        words += ["-p", "no:cacheprovider", "-W", "ignore", str(SUITES / name)]
-        project = Project(self.project, self.venv, self.env | {"REGISTRY_KIND": self.kind})
-        path = os.pathsep.join([str(self.project / "src"), str(SUITES)])
-        done = project.python("-m", "pytest", *words, PYTHONPATH=path)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done
+versions, own_environment = support.versions, support.own_environment
 
 
 @pytest.fixture(scope="session")
@@ -53,28 +43,20 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ceph.Gateway
             pytest.fail(str(error), pytrace=False)
 
 
+def s3(env: dict[str, str]) -> Any:
+    """Return a client of boto3; from here on every client signs as that user."""
+    os.environ.update(env)
+    boto3.setup_default_session()
+    return boto3.client("s3")
+
+
 @pytest.fixture(scope="session")
-def bucket(s3_server: ceph.Gateway, registry_environment: Path) -> dict[str, str]:
+def bucket(s3_server: ceph.Gateway) -> dict[str, str]:
     """An empty bucket, and the variables of its owner."""
     env = s3_server.user("owner")
-    s3(registry_environment, env, f"client.create_bucket(Bucket={BUCKET!r})")
+    with mock.patch.dict(os.environ):
+        s3(env).create_bucket(Bucket=BUCKET)
     return env
-
-
-def s3(venv: Path, env: dict[str, str], code: str) -> str:
-    """Run code on a client of boto3, which is in the rendered project's environment and not in ours."""
-    program = f"import boto3\nclient = boto3.client('s3')\n{code}"
-    words = [str(venv / "bin/python"), "-c", program]
-    done = subprocess.run(words, env=clean_environment(**env), capture_output=True, text=True)
-    return done.stdout + done.stderr
-
-
-@pytest.fixture(scope="session")
-def registry_environment(environment: Path) -> Path:
-    """The shared environment, with what the other answer needs besides."""
-    words = [UV, "pip", "install", "--quiet", "--python", str(environment), "boto3>=1.36"]
-    subprocess.run(words, env=clean_environment(), check=True)
-    return environment
 
 
 @pytest.fixture(scope="session")
@@ -84,143 +66,95 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[st
         yield url, folder / "artifacts"
 
 
-KINDS = ["mlflow-sqlite", "mlflow-http", "s3-file", pytest.param("s3-ceph", marks=pytest.mark.s3)]
-
-
-@pytest.fixture(scope="session", params=KINDS)
-def store(
-    request: pytest.FixtureRequest,
-    template: Path,
-    registry_environment: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Store:
-    kind, answer, env = request.param, request.param.partition("-")[0], {}
-    if kind == "mlflow-http":
+@pytest.fixture(params=[SERVER, pytest.param(CEPH, marks=pytest.mark.s3)])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """An empty registry."""
+    if request.param == SERVER:
         url, files = request.getfixturevalue("mlflow_server")
-        env = {"REGISTRY_PLACE": url, "REGISTRY_FILES": str(files), "MLFLOW_TRACKING_URI": url}
-    elif kind == "s3-ceph":
-        env = request.getfixturevalue("bucket") | {
-            "REGISTRY_PLACE": f"s3://{BUCKET}/suite",
-            "REGISTRY_URI": f"s3://{BUCKET}/life",
-        }
-    project = render(template, tmp_path_factory.mktemp(kind) / "churn", registry=answer)
-    shutil.copy(registry_environment / "uv.lock", project)
-    return Store(kind, answer, env, project, registry_environment)
+        return make_place(SERVER, tmp_path / "project", env={"MLFLOW_TRACKING_URI": url}, files=files)
+    env = request.getfixturevalue("bucket")
+    s3(env)
+    uri = f"s3://{BUCKET}/{uuid.uuid4().hex[:8]}"
+    return make_place(CEPH, tmp_path / "project", env=env | {"REGISTRY_URI": uri})
 
 
-def test_the_contract_holds(store: Store) -> None:
-    done = store.suite("contract.py")
-    assert "14 passed" in done.stdout
+@pytest.fixture
+def run(place: Place, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Return a function that runs `lifecycle …` in the project of a registry and returns what it prints."""
+    root = place.project.root
+    answers = f'package = "churn"\nregistry = "{place.project.registry}"\ndeploy = "docker"\n'
+    text = f'[project]\nname = "{place.project.name}"\n[tool.lifecycle]\n{answers}'
+    (root / "pyproject.toml").write_text(text)
+    (root / "src/churn").mkdir(parents=True)
+    monkeypatch.syspath_prepend(root / "src")
+    monkeypatch.setenv(VARIABLE, str(root))
+    place.open()
+
+    def call(*words: str) -> str:
+        done = CliRunner().invoke(app, words)
+        if done.exception and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    return call
 
 
-def test_faults_leave_nothing_half_done(store: Store) -> None:
-    done = store.suite("faults.py")
-    assert "11 passed" in done.stdout
-
-
-def test_a_bad_network_is_told_clearly_and_soon(store: Store) -> None:
-    if store.kind not in ("mlflow-http", "s3-ceph"):
-        return  # nothing goes over a network
-    done = store.suite("network.py")
-    assert "9 passed" in done.stdout
-
-
-@pytest.fixture(scope="session")
-def candidate(template: Path, trained: Path) -> Path:
-    """The artifacts of a project whose candidate passed the gate."""
-    return trained / "artifacts"
-
-
-def test_the_same_life_on_every_store(store: Store, candidate: Path, tmp_path: Path) -> None:
-    """Register, promote, register another, promote it, roll back: the commands a user types."""
-    folder = tmp_path / "churn"
-    shutil.copytree(store.project, folder)
-    shutil.copytree(candidate, folder / "artifacts")
-    project = Project(folder, store.venv, store.env)
-    project.lifecycle("register")
-    done = project.lifecycle("promote", "--why", "first release", "--by", "Ada")
-    first = json.loads(project.lifecycle("versions", "--json").stdout)[0]
-    assert first["aliases"] == ["production", "staging"] and first["version"] in done.stdout
-    manifest = json.loads(project.lifecycle("show", "--json").stdout)
-    assert manifest["version"] == first["version"]
-    assert manifest["data_hash"] in project.lifecycle("show", first["version"]).stdout
-    alone = project.lifecycle("rollback", ok=False)
-    assert alone.returncode == 6 and "no version before" in alone.stderr
-    project.edit("params.yaml", "compare_with_live: true", "compare_with_live: false")
-    project.edit("params.yaml", "max_iter: 300", "max_iter: 200")
-
-    env = project.verbs(tmp_path / "bin")
-    verbs = [["make", verb, "WHY=worse"] for verb in ("retrain", "promote", "rollback")]
-    said = [
-        subprocess.run(verb, cwd=folder, env=env, text=True, stdout=subprocess.PIPE, check=True).stdout
-        for verb in verbs
-    ]
-    assert f"before it was {first['version']}" in said[1]
-    assert f"production is {first['version']}" in said[2] and "worse" in said[2]
-    moves = json.loads(project.lifecycle("history", "--json").stdout)
-    assert [(move["action"], move["alias"]) for move in moves] == [
-        ("promote", "staging"),
-        ("promote", "production"),
-        ("promote", "staging"),
-        ("promote", "production"),
-        ("rollback", "production"),
-    ]
-    table = project.lifecycle("history").stdout
-    assert table.count("\n") == 6 and "worse" in table
-    assert project.lifecycle("fetch", "--to", "build/model").stdout.strip() == first["version"]
-    assert json.loads(project.lifecycle("prune", "--keep", "1", "--json").stdout) == []
-
-
-@pytest.mark.parametrize("answer", ["mlflow", "s3"])
-def test_a_full_disk_leaves_the_registry_as_it_was(
-    template: Path, registry_environment: Path, candidate: Path, tmp_path: Path, answer: str
+def test_a_life_by_the_commands_that_a_user_types(
+    place: Place, run: Callable[..., str], tmp_path: Path
 ) -> None:
-    folder = render(template, tmp_path / "churn", registry=answer)
-    shutil.copytree(candidate, folder / "artifacts")
-    disk = tmp_path / "disk"
+    first, second = (place.open().publish(make_candidate(tmp_path / f"c{n}", n)) for n in range(2))
+    assert first in run("promote", first, "--why", "first release", "--by", "Ada")
+    assert json.loads(run("versions", "--json"))[1] == {"version": first, "aliases": ["production"]}
+    assert json.loads(run("show", "--json"))["version"] == first
+    with pytest.raises(RegistryError, match="no version before"):
+        run("rollback")
+    assert f"before it was {first}" in run("promote", second)
+    assert f"production is {first}" in run("rollback", "--why", "worse")
+    moves = json.loads(run("history", "--json"))
+    assert [move["action"] for move in moves] == ["promote", "promote", "rollback"]
+    assert run("fetch", "--to", str(tmp_path / "model")).strip() == first
+    assert verify(tmp_path / "model").version == first
+    assert json.loads(run("prune", "--keep", "1", "--json")) == []
+
+
+@pytest.mark.s3
+def test_the_state_is_beside_the_registry(bucket: dict[str, str], tmp_path: Path) -> None:
+    """Of two who change it one succeeds, in a bucket too; a host that names the bucket sees the same."""
+    s3(bucket)
+    os.environ["REGISTRY_URI"] = f"s3://{BUCKET}/{uuid.uuid4().hex[:8]}"
+    state = open_state(Project("churn", "churn", "s3", "docker", tmp_path))
+    assert state.swap("checks", "a", "") and not state.swap("checks", "b", "")
+    text, tag = state.read("checks")
+    assert text == "a" and state.swap("checks", "c", tag) and not state.swap("checks", "d", tag)
+    os.environ["STATE_URI"] = os.environ.pop("REGISTRY_URI")
+    assert open_state(Project("churn", "churn", "mlflow", "docker", tmp_path)).read("checks")[0] == "c"
+
+
+@pytest.mark.parametrize(("answer", "size"), [("mlflow", "3m"), ("s3", "900k")])
+def test_a_full_disk_leaves_the_registry_as_it_was(tmp_path: Path, answer: str, size: str) -> None:
+    disk, folder = tmp_path / "disk", make_candidate(tmp_path / "candidate", padding=400_000)
     disk.mkdir()
-    size = "3m" if answer == "mlflow" else "900k"
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)], check=True)
     try:
-        key = "MLFLOW_TRACKING_URI" if answer == "mlflow" else "REGISTRY_URI"
-        uri = f"sqlite:///{disk}/mlflow.db" if answer == "mlflow" else f"file://{disk}"
-        project = Project(folder, registry_environment, {key: uri})
-        project.lifecycle("versions")
+        project = Project("churn", "churn", answer, "docker", disk)
+        assert open_registry(project).versions() == []
         room = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
         (disk / "ballast").write_bytes(b"x" * max(0, room - 300_000))
-        done = project.lifecycle("register", ok=False)
-        assert done.returncode == 6, done.stdout + done.stderr
-        assert "Traceback" not in done.stderr and "next:" in done.stderr
+        with pytest.raises(RegistryError) as raised:
+            open_registry(project).publish(folder)
+        assert raised.value.next_step
         (disk / "ballast").unlink()
-        assert json.loads(project.lifecycle("versions", "--json").stdout) == []
+        assert open_registry(project).versions() == []
         subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
-        project.lifecycle("register")
-        project.lifecycle("fetch", "staging", "--to", str(tmp_path / "model"))
+        version = open_registry(project).publish(folder)
+        open_registry(project).fetch(version, tmp_path / "model")
     finally:
-        subprocess.run(["umount", str(disk)], check=True)
-
-
-def test_a_project_with_mlflow_may_be_moved_and_copied(trained_copy: Project, tmp_path: Path) -> None:
-    """A copy finds its own artifacts, also when the original is gone, and writes only into itself."""
-    original = trained_copy.path.rename(tmp_path / "original")
-    copy = Project(shutil.copytree(original, tmp_path / "elsewhere/copy"), trained_copy.venv)
-    original = Project(original, trained_copy.venv)
-    files = sorted(original.path.glob("mlartifacts/**/*"))
-    hidden = original.path.rename(tmp_path / "hidden")
-    copy.lifecycle("fetch", "--to", "build/model")
-    hidden.rename(original.path)
-    copy.edit("params.yaml", "compare_with_live: true", "compare_with_live: false")
-    copy.edit("params.yaml", "max_iter: 300", "max_iter: 200")
-    for step in ("train", "evaluate", "register", "promote"):
-        copy.lifecycle(step)
-    assert sorted(original.path.glob("mlartifacts/**/*")) == files
-    original.lifecycle("fetch", "--to", "build/model")
-    copy.lifecycle("rollback")
-    copy.lifecycle("fetch", "--to", "build/model")
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
 def test_a_version_can_be_made_again_from_its_lineage(
-    make_project: Callable[..., Project], tmp_path: Path
+    make_project: Callable[..., Rendered], tmp_path: Path
 ) -> None:
     """Its own commands, in a worktree of its commit, give the same training data and the same metrics."""
     project = make_project()
@@ -234,7 +168,7 @@ def test_a_version_can_be_made_again_from_its_lineage(
     worktree, enter, packages, *steps = shown["rebuild"]
     assert packages == "uv sync --frozen"  # here the shared environment has them already
     git(project.path, *worktree.split()[1:])
-    again = Project((project.path / enter.removeprefix("cd ")).resolve(), project.venv)
+    again = Rendered((project.path / enter.removeprefix("cd ")).resolve(), project.venv)
     for step in steps:
         again.lifecycle(step.split()[-1])
     rebuilt = json.loads((again.path / "artifacts/candidate/manifest.json").read_text())
@@ -259,63 +193,53 @@ def test_mlflow_models_serve_answers_as_we_do(trained: Path, tmp_path: Path) -> 
     assert prediction == pytest.approx([fixture["prediction"]["prediction"]], rel=1e-5)
 
 
-def policy(name: str, prefix: str) -> str:
-    """One of the rendered policies, filled in as its README says."""
-    text = (ROOT / f"template/deploy/s3/{name}.json").read_text()
+def policy(name: str) -> dict[str, Any]:
+    """One of the rendered policies, filled in as docs/setup.md says."""
+    text = (ROOT / "template/deploy/s3/policies.json").read_text()
     for role in ("reader", "publisher", "promoter"):
         text = text.replace(role.upper(), role)
-    return text.replace("BUCKET", "guarded").replace("PREFIX", prefix)
+    return json.loads(text.replace("BUCKET", "guarded").replace("PREFIX", "churn"))[name]
 
 
 @pytest.mark.s3
-def test_windows_of_lambda_are_merged_in_the_bucket(
-    template: Path, registry_environment: Path, bucket: dict[str, str], tmp_path: Path
-) -> None:
-    folder = render(template, tmp_path / "churn", deploy="lambda", registry="s3")
-    env = bucket | {"WINDOWS_BUCKET": BUCKET}
-    done = Store("s3-ceph", "s3", env, folder, registry_environment).suite("windows.py")
-    assert "6 passed" in done.stdout
-
-
-@pytest.mark.s3
-def test_the_policies_give_three_roles_what_they_need(
-    s3_server: ceph.Gateway, registry_environment: Path, template: Path, candidate: Path, tmp_path: Path
-) -> None:
+def test_the_policies_give_three_roles_what_they_need(s3_server: ceph.Gateway, tmp_path: Path) -> None:
     owner = s3_server.user("guardian")
     roles = {role: s3_server.user(role) for role in ("reader", "publisher", "promoter")}
-    said = s3(
-        registry_environment,
-        owner,
-        "client.create_bucket(Bucket='guarded')\n"
-        f"client.put_bucket_policy(Bucket='guarded', Policy={policy('bucket-policy', 'churn')!r})",
-    )
-    assert not said
-    folder = render(template, tmp_path / "churn", registry="s3")
-    shutil.copytree(candidate, folder / "artifacts")
-    project = Project(folder, registry_environment, {"REGISTRY_URI": "s3://guarded/churn"})
+    roles["nobody"] = s3_server.variables("nobody", "wrong")
+    client = s3(owner)
+    client.create_bucket(Bucket="guarded")
+    client.put_bucket_policy(Bucket="guarded", Policy=json.dumps(policy("bucket")))
+    os.environ["REGISTRY_URI"] = "s3://guarded/churn"
+    project = Project("churn", "churn", "s3", "docker", tmp_path)
+    folder = make_candidate(tmp_path / "candidate")
+    version = json.loads((folder / MANIFEST).read_text())["version"]
 
-    def run(role: str, *words: str) -> subprocess.CompletedProcess[str]:
-        return project.lifecycle(*words, ok=False, **roles[role])
+    def as_role(role: str) -> Any:
+        s3(roles[role])
+        return open_registry(project)
 
-    refused = run("reader", "register")
-    assert refused.returncode == 6 and "AccessDenied" in refused.stderr and "deploy/s3" in refused.stderr
-    assert run("publisher", "register").returncode == 0
-    assert run("publisher", "promote").returncode == 6
-    assert run("reader", "fetch", "staging", "--to", "build/model").returncode == 0
-    assert run("reader", "promote").returncode == 6
-    assert run("promoter", "promote").returncode == 0
-    assert run("promoter", "prune").returncode == 0
-    version = run("reader", "versions", "--json").stdout
-    assert "production" in version
-    stolen = "client.delete_object(Bucket='guarded', Key='churn/aliases/production.json')"
-    assert "AccessDenied" in s3(registry_environment, roles["publisher"], stolen)
-    nobody = s3_server.variables("nobody", "wrong")
-    done = project.lifecycle("versions", ok=False, **nobody)
-    assert done.returncode == 6 and "credentials" in done.stderr
+    def refused(match: str, act: Callable[[], Any]) -> None:
+        with pytest.raises(RegistryError, match=match) as raised:
+            act()
+        assert "credentials" in raised.value.next_step and "deploy/s3" in raised.value.next_step
+
+    refused("AccessDenied", lambda: as_role("reader").publish(folder))
+    assert as_role("publisher").publish(folder) == version
+    as_role("publisher").promote(version, "staging", "Ada", "")
+    refused("AccessDenied", lambda: as_role("publisher").promote("staging", "production", "Ada", ""))
+    as_role("reader").fetch("staging", tmp_path / "model")
+    refused("AccessDenied", lambda: as_role("reader").promote("staging", "production", "Ada", ""))
+    as_role("promoter").promote("staging", "production", "Ada", "")
+    assert as_role("promoter").prune(20) == []
+    assert as_role("reader").aliases() == {"staging": version, "production": version}
+    thief = s3(roles["publisher"])
+    with pytest.raises(thief.exceptions.ClientError, match="AccessDenied"):
+        thief.delete_object(Bucket="guarded", Key="churn/aliases/production.json")
+    refused("", lambda: as_role("nobody").versions())
 
 
-def test_the_iam_policies_say_what_the_bucket_policy_says() -> None:
-    for name, role in (("iam-read", "reader"), ("iam-publish", "publisher"), ("iam-promote", "promoter")):
-        whole = json.loads(policy("bucket-policy", "churn"))["Statement"]
+def test_the_policies_of_roles_say_what_the_one_of_the_bucket_says() -> None:
+    for name, role in (("read", "reader"), ("publish", "publisher"), ("promote", "promoter")):
+        whole = policy("bucket")["Statement"]
         granted = [item for item in whole if f"user/{role}" in json.dumps(item.pop("Principal"))]
-        assert json.loads(policy(name, "churn"))["Statement"] == granted
+        assert policy(name)["Statement"] == granted

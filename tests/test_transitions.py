@@ -13,14 +13,29 @@ import copier
 import pytest
 import updating
 from conftest import ROOT
-from updating import EDITS, Answers, Renders, apply_edits, choices, commit, difference, each_once, tree, users
+from updating import (
+    EDITS,
+    Answers,
+    Renders,
+    allowed,
+    apply_edits,
+    choices,
+    commit,
+    difference,
+    each_once,
+    tree,
+    users,
+)
 
+pytestmark = pytest.mark.slow
 OFFERED = choices((ROOT / "copier.yml").read_text())
 # The task is the user's own files from the first day on: changing it means writing those anew.
 QUESTIONS = [name for name, given in OFFERED.items() if name != "task" and len(given) > 1]
 TRANSITIONS = [
     (name, old, new) for name in QUESTIONS for old in OFFERED[name] for new in OFFERED[name] if old != new
 ]
+# Where two answers may not stand together, the one that is not asked about here gives way.
+ALLOWED = {"deploy": {"observability": "none"}, "observability": {"deploy": "docker"}}
 Transition = tuple[str, str, str]
 PAGE = ROOT / "docs/updates.md"
 WRITTEN = ROOT / "build/updates.md"
@@ -48,7 +63,10 @@ class Outcomes:
             self._known[transition] = outcome = Outcome()
             name, old, new = transition
             for rest in each_once({other: given for other, given in OFFERED.items() if other != name}):
-                self._change(rest | {name: old}, rest | {name: new}, outcome)
+                before, after = rest | {name: old}, rest | {name: new}
+                if not (allowed(before) and allowed(after)):
+                    before, after = ({**answers, **ALLOWED[name]} for answers in (before, after))
+                self._change(before, after, outcome)
         return self._known[transition]
 
     def _change(self, before: Answers, after: Answers, outcome: Outcome) -> None:

@@ -1,7 +1,7 @@
 """A project from an older template, edited as users do, is updated to the working tree: nothing is lost.
 
-Older templates are the released tags (before the first: the last merge), and one made from
-the working tree in which every text differs, a file is missing and a file is too many.
+Older templates are the released tags, and one made from the working tree in which every text differs, a file
+is missing and a file is too many.
 """
 
 import shutil
@@ -79,7 +79,8 @@ def repository(older: str, template: Path, folder: Path) -> Path:
 
 def make_older(folder: Path) -> None:
     for path in folder.rglob("*"):
-        if path.is_file() and path.suffix != ".parquet" and "answers" not in path.name:
+        plain = path.suffix not in (".parquet", ".json") and "answers" not in path.name
+        if path.is_file() and plain and "vendor" not in path.parts:
             path.write_text(updating.older(path.read_text(), path.name))
     (folder / GONE).write_text("# Gone\n")
     (folder / NEW).unlink()

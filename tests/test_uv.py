@@ -13,8 +13,9 @@ SHELL = ("awk", "basename", "cat", "dirname", "env", "make", "mkdir", "mktemp", 
 PROGRAM = """
 import subprocess, sys
 from lifecycle import errors, tools
+from lifecycle.project import Project
 try:
-    subprocess.run(tools.uv())
+    subprocess.run(tools.uv(Project.find()))
 except errors.LifecycleError as error:
     sys.exit(f"{error}; next: {error.next_step}")
 """
@@ -58,7 +59,7 @@ def test_uv_is_found_in_the_same_order_by_all(
         (tmp_path / "bin").mkdir(exist_ok=True)
         (tmp_path / "bin" / tool).symlink_to(shutil.which(tool) or pytest.fail(f"no {tool}"))
     put(tmp_path / "bin/kubectl", "manifest")
-    env = {"PATH": str(tmp_path / "bin"), "PYTHONPATH": "src"}
+    env = {"PATH": str(tmp_path / "bin"), "PYTHONPATH": "vendor/lifecycle/src"}
     if "named" in places:
         env["UV"] = put(tmp_path / "other folder/uv", "named")
     if "own" in places:
@@ -77,6 +78,6 @@ def test_uv_is_found_in_the_same_order_by_all(
 
 
 def test_a_uv_that_is_named_and_not_there_is_refused(whole: Path) -> None:
-    env = {"UV": "/nowhere/uv", "PYTHONPATH": "src"}
+    env = {"UV": "/nowhere/uv", "PYTHONPATH": "vendor/lifecycle/src"}
     done = subprocess.run(COMMANDS["lifecycle"], cwd=whole, env=env, capture_output=True, text=True)
     assert done.stderr == "UV names /nowhere/uv, which is not here; next: unset UV, then: make setup\n"

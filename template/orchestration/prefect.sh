@@ -7,7 +7,7 @@ root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 cd "$root"
 if [ -f .env ]; then
   set -a
-  # shellcheck disable=SC1091 # yours: LIFECYCLE_ALERT_URL and whatever else the steps need
+  # shellcheck disable=SC1091 # yours: LIFECYCLE_ALERT_URLS and whatever else the steps need
   . ./.env
   set +a
 fi

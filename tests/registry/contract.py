@@ -4,13 +4,11 @@ import filecmp
 from pathlib import Path
 
 import pytest
-from support import Place, count_calls, make_candidate, promote, rollback
-
-from lifecycle.candidate import FILES, MANIFEST, verify
 from lifecycle.errors import Conflict, DigestMismatch, RegistryError
-from lifecycle.registry.contract import PRODUCTION, STAGING, Version
+from lifecycle.model.package import FILES, MANIFEST, verify
+from lifecycle.registry.base import PRODUCTION, STAGING, Version, production_model, take_back
 
-pytest_plugins = ["support"]
+from registry.support import Place, count_calls, make_candidate, promote, rollback
 
 
 def test_a_version_comes_back_as_it_was_published(place: Place, tmp_path: Path) -> None:
@@ -167,11 +165,19 @@ def test_the_loser_of_a_race_is_told_who_won(place: Place, versions: list[str]) 
     assert [item.by for item in place.open().history()] == ["Ada", "Grace"]
 
 
-def test_of_two_who_change_a_note_one_wins(place: Place) -> None:
+def test_what_serves_again_gets_the_alias_back(place: Place, versions: list[str]) -> None:
+    """A rollback goes to the version that serves, whether or not production had it just before."""
     registry = place.open()
-    assert registry.note("who") == ("", "")
-    assert registry.swap_note("who", "a", "") and not registry.swap_note("who", "b", "")
-    text, tag = place.open().note("who")
-    assert text == "a"
-    assert registry.swap_note("who", "c", tag) and not registry.swap_note("who", "d", tag)
-    assert place.open().note("who")[0] == "c"
+    for version in versions:
+        promote(registry, version)
+    assert take_back(registry, "", "Ada", "worse").version == versions[1]
+    assert take_back(registry, versions[0], "Ada", "it serves").action == "rollback"
+    assert take_back(registry, versions[2], "Ada", "it serves").action == "promote"
+    assert registry.last(PRODUCTION)[0] == take_back(registry, versions[2], "Ada", "it has the alias already")
+
+
+def test_the_model_of_production_is_fetched(place: Place, versions: list[str]) -> None:
+    assert production_model(place.project) is None and not place.open().last(PRODUCTION)[0].number
+    promote(place.open(), versions[1])
+    folder = production_model(place.project)
+    assert folder == place.project.artifacts / "live" and verify(folder).version == versions[1]

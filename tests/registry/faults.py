@@ -1,16 +1,14 @@
 """What goes wrong in earnest: kills at every step, races, damaged and missing files, a prune in the way."""
 
-import itertools
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support import (
-    KIND,
-    MLFLOW,
-    STRIDE,
+from lifecycle.errors import Conflict, DigestMismatch, RegistryError
+from lifecycle.model.package import FILES, MANIFEST, verify
+
+from registry.support import (
     Place,
-    Turns,
     hook,
     make_candidate,
     promote,
@@ -20,10 +18,6 @@ from support import (
     run_together,
 )
 
-from lifecycle.candidate import FILES, MANIFEST, verify
-from lifecycle.errors import Conflict, DigestMismatch, RegistryError
-
-pytest_plugins = ["support"]
 MOST = 60  # calls to the store of any one act
 
 
@@ -57,7 +51,7 @@ def test_a_missing_object_is_named(place: Place, versions: list[str], tmp_path: 
 
 def test_killed_at_every_step_of_publish(place: Place, tmp_path: Path) -> None:
     place.open().publish(make_candidate(tmp_path / "first"))
-    for call in range(1, MOST, STRIDE):
+    for call in range(1, MOST, place.stride):
         folder = make_candidate(tmp_path / f"c{call}", call)
         killed = run_and_kill(place, publish, (folder,), call)
         registry = place.open()
@@ -76,7 +70,7 @@ def test_killed_at_every_step_of_a_move(place: Place, versions: list[str], tmp_p
     registry = place.open()
     promote(registry, versions[0])
     promote(registry, versions[1])
-    for call in range(1, MOST, STRIDE):
+    for call in range(1, MOST, place.stride):
         now, other = registry.aliases()["production"], versions[0]
         words: tuple = ()
         if act is promote:
@@ -97,7 +91,7 @@ def test_killed_at_every_step_of_a_move(place: Place, versions: list[str], tmp_p
             promote(registry, other)
         check_chain(registry)
         assert registry.history()[-1].version == other
-        check_mlflow_page(registry, other)
+        check_mlflow_page(place, registry, other)
         if not killed:
             assert call > 4
             return
@@ -112,23 +106,11 @@ def check_chain(registry: Any) -> None:
     assert moves[-1].version == registry.aliases()["production"]
 
 
-def check_mlflow_page(registry: Any, version: str) -> None:
+def check_mlflow_page(place: Place, registry: Any, version: str) -> None:
     """MLflow's own alias follows the history, after a kill too, as soon as somebody promotes again."""
-    if MLFLOW and registry.history()[-1].action == "promote":
+    if place.is_mlflow and registry.history()[-1].action == "promote":
         stored = registry._client.get_model_version_by_alias(registry._name, "production")
         assert stored.tags["lifecycle.version"] == version
-
-
-def test_a_move_that_was_cut_short_in_mlflow_is_mended(place: Place, versions: list[str]) -> None:
-    if not MLFLOW:
-        return  # S3 has one place for an alias
-    registry: Any = place.open()
-    promote(registry, versions[0])
-    registry._client.set_registered_model_alias(registry._name, "production", "3")  # by hand
-    assert place.open().aliases() == {"production": versions[0]}
-    registry.promote(versions[1], "staging", "Ada", "any move")
-    stored = registry._client.get_model_version_by_alias(registry._name, "production")
-    assert stored.tags["lifecycle.version"] == versions[0]
 
 
 def test_eight_publishers_at_once(place: Place, tmp_path: Path) -> None:
@@ -176,39 +158,10 @@ def test_promotion_at_any_moment_of_a_prune(place: Place, versions: list[str], t
     )
 
 
-def test_promotion_and_prune_in_turns(place: Place, versions: list[str], tmp_path: Path) -> None:
-    """Every way to run the two at once in which each is held up once: the alias never dangles.
-
-    Both stores decide by the same code, so the fastest one is enough.
-    """
-    if KIND != "s3-file":
-        return
-    newest = place.open().publish(make_candidate(tmp_path / "newest", 900))
-    outcomes = set()
-    ways = itertools.product(("promote", "prune"), range(1, 14), range(1, 14))
-    for number, (first, before, between) in enumerate(ways):
-        version = place.open().publish(make_candidate(tmp_path / f"t{number}", number + 10))
-        promote(place.open(), newest)
-        other = "prune" if first == "promote" else "promote"
-        turns = Turns([(first, before), (other, between), (first, MOST), (other, MOST)])
-        told = turns.run(
-            {
-                "promote": lambda registry, version=version: promote(registry, version).version,
-                "prune": lambda registry: tuple(registry.prune(keep=1)),
-            },
-            {name: place.open() for name in ("promote", "prune")},
-        )
-        registry = place.open()
-        live = registry.aliases()["production"]
-        assert verify(registry.fetch("production", tmp_path / "x")).version == live, (first, before, between)
-        outcomes.add((live == version, version in told.get("prune", ())))
-    assert outcomes >= {(True, False), (False, True)}, "each of them should have won sometimes"
-
-
 def check_interleaved(place: Place, tmp_path: Path, outer: Any, inner: Any) -> None:
     refused = 0
     newest = place.open().publish(make_candidate(tmp_path / "newest", 900))
-    for call in range(1, MOST, STRIDE):
+    for call in range(1, MOST, place.stride):
         version = place.open().publish(make_candidate(tmp_path / f"p{call}", 10 + call))
         promote(place.open(), newest)
         calls = []

@@ -3,23 +3,21 @@
 Each is given up after less than 20 seconds with a RegistryError, and what passes by is not noticed.
 """
 
-import dataclasses
 import http.client
-import os
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from support import MLFLOW, Place, make_candidate, promote
-
-from lifecycle.candidate import verify
 from lifecycle.errors import RegistryError
+from lifecycle.model.package import verify
 
-pytest_plugins = ["support"]
+from registry.support import Place, make_candidate, promote
+
 PATIENCE = 20  # seconds
 
 
@@ -91,13 +89,16 @@ class Proxy(ThreadingHTTPServer):
         return int(self.mode) if self.mode.isdigit() else self.mode
 
 
+def at(place: Place, url: str) -> Place:
+    """The same registry, reached at another address."""
+    key = "MLFLOW_TRACKING_URI" if place.is_mlflow else "AWS_ENDPOINT_URL_S3"
+    return replace(place, env=place.env | {key: url})
+
+
 @pytest.fixture
-def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    real = os.environ["REGISTRY_PLACE" if MLFLOW else "AWS_ENDPOINT_URL_S3"]
-    server = Proxy(real)
+def proxy(place: Place) -> Iterator[Proxy]:
+    server = Proxy(place.env["MLFLOW_TRACKING_URI" if place.is_mlflow else "AWS_ENDPOINT_URL_S3"])
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    if not MLFLOW:
-        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.url)
     yield server
     server.released.set()
     server.shutdown()
@@ -105,8 +106,8 @@ def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
 
 @pytest.fixture
 def behind(place: Place, proxy: Proxy, tmp_path: Path) -> Place:
-    """The same registry, reached through the proxy, with one version in production."""
-    place = dataclasses.replace(place, uri=proxy.url) if MLFLOW else place
+    """The registry, reached through the proxy, with one version in production."""
+    place = at(place, proxy.url)
     promote(place.open(), place.open().publish(make_candidate(tmp_path / "c0")))
     return place
 
@@ -127,20 +128,18 @@ def test_a_server_that_fails_is_given_up_soon_and_clearly(
         with pytest.raises(RegistryError) as raised:
             act(behind.open())
         assert time.monotonic() - start < PATIENCE
-        assert (behind.uri in str(raised.value)) and raised.value.next_step, raised.value
+        where = proxy.url if behind.is_mlflow else behind.env["REGISTRY_URI"]
+        assert where in str(raised.value) and raised.value.next_step, raised.value
     proxy.mode = ""
     proxy.released.set()
     promote(behind.open(), behind.open().publish(folder))
     assert len(behind.open().history()) == 2
 
 
-def test_a_server_that_is_down_is_named(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    nobody = "http://127.0.0.1:9"
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", nobody)
-    place = dataclasses.replace(place, uri=nobody) if MLFLOW else place
+def test_a_server_that_is_down_is_named(place: Place) -> None:
     start = time.monotonic()
     with pytest.raises(RegistryError, match=r"127\.0\.0\.1"):
-        place.open().versions()
+        at(place, "http://127.0.0.1:9").open().versions()
     assert time.monotonic() - start < PATIENCE
 
 

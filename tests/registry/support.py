@@ -1,7 +1,7 @@
-"""What the registry tests need inside a rendered project's environment: candidates, places, and processes.
+"""What the suites need: candidates, places to open registries at, processes that die or race.
 
-REGISTRY_KIND says which implementation is tested, REGISTRY_PLACE where it is (an address, or nothing for the
-embedded ones) and REGISTRY_FILES where a server keeps its files.
+A suite is run by a test module that has a fixture `place`: tests/lifecycle on a folder and on MLflow's
+embedded database, tests/test_registry.py on an MLflow server and on an S3 server.
 """
 
 import json
@@ -9,53 +9,44 @@ import multiprocessing
 import os
 import shutil
 import signal
+import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
+from lifecycle.errors import RegistryError
+from lifecycle.model import package
+from lifecycle.project import Project
+from lifecycle.registry import mlflow as mlflow_registry
+from lifecycle.registry.base import Registry, open_registry
 from onnx import TensorProto, helper
 
-from lifecycle import candidate
-from lifecycle.errors import RegistryError
-from lifecycle.registry.contract import Registry, open_registry
-
-KIND = os.environ["REGISTRY_KIND"]
-MLFLOW = KIND.startswith("mlflow")
-# A kill or an interruption at each call costs minutes over HTTP: there at every third, embedded at all.
-STRIDE = 3 if KIND == "mlflow-http" else 1
 SCHEMA = {"task": "regression", "target": {"name": "y", "kind": "number"}, "time": None, "columns": []}
 START = datetime(2026, 1, 1, tzinfo=UTC)
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["support"])
-if MLFLOW:
-    from lifecycle.registry import mlflow as door
-
-    for _key, _value in door.DEFAULTS.items():
-        os.environ.setdefault(_key, _value)
-    # The stores are loaded when they are first used: here once, rather than in every process of a test.
-    import mlflow.store.model_registry.sqlalchemy_store
-    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
-
-    from lifecycle.registry.mlflow_registry import MlflowRegistry
-elif KIND == "s3-ceph":
-    import boto3
+PROCESSES.set_forkserver_preload(["registry.preload"])  # here once, rather than in every process of a test
+VARIABLES = ("MLFLOW_TRACKING_URI", "REGISTRY_URI", "STATE_URI", "WINDOWS_BUCKET")
+FOLDER, SQLITE, SERVER, CEPH = "folder", "mlflow-sqlite", "mlflow-server", "s3-ceph"
 
 
-def make_candidate(folder: Path, number: int = 0) -> Path:
-    """A small sealed candidate; another number is another version, a day younger."""
+def make_candidate(folder: Path, number: int = 0, padding: int = 0) -> Path:
+    """Make a sealed candidate; another number is another version, a day younger. padding: in bytes."""
     folder.mkdir(parents=True)
     node = helper.make_node("Identity", ["x"], ["y"], f"number {number}")
     x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, 1]) for name in "xy")
     model = helper.make_model(helper.make_graph([node], "g", [x], [y]))
     (folder / "model.onnx").write_bytes(model.SerializeToString())
     (folder / "schema.json").write_text(json.dumps(SCHEMA))
-    (folder / "profile.json").write_text(json.dumps({"number": number}))
-    candidate.seal(
+    (folder / "profile.json").write_text(json.dumps({"number": number, "padding": "0" * padding}))
+    package.seal(
         folder,
         START + timedelta(days=number),
         git_commit="c0ffee",
@@ -70,36 +61,84 @@ def make_candidate(folder: Path, number: int = 0) -> Path:
 
 @dataclass(frozen=True)
 class Place:
-    """One registry of one test: opened anew, as a new process would, or damaged from behind."""
+    """One registry of one test: opened anew, as a new process would, or damaged behind its back.
 
-    uri: str
-    name: str
-    folder: Path
+    files: the folder in which an MLflow server keeps artifacts.
+    """
+
+    kind: str
+    project: Project
+    env: dict[str, str] = field(default_factory=dict)
+    files: Path = Path()
+
+    @property
+    def is_mlflow(self) -> bool:
+        return self.kind in (SQLITE, SERVER)
+
+    @property
+    def stride(self) -> int:
+        """A kill or an interruption at each call takes minutes over HTTP: there only at every third."""
+        return 3 if self.kind == SERVER else 1
 
     def open(self) -> Any:
-        os.chdir(self.folder)
-        if MLFLOW:
-            return MlflowRegistry(self.uri, self.name)
-        os.environ["REGISTRY_URI"] = self.uri
-        return open_registry()
+        for name in VARIABLES:
+            os.environ.pop(name, None)
+        os.environ.update(self.env)
+        return open_registry(self.project)
 
     def change(self, version: str, name: str, to: Callable[[bytes], bytes | None]) -> None:
         """Change a file of a version behind the registry's back; None deletes it."""
-        if KIND == "s3-ceph":
-            bucket, _, prefix = self.uri.removeprefix("s3://").partition("/")
-            where = {"Bucket": bucket, "Key": f"{prefix}/models/{version}/{name}"}
-            client = boto3.client("s3")
-            data = to(client.get_object(**where)["Body"].read())
-            client.delete_object(**where) if data is None else client.put_object(**where, Body=data)
+        if self.kind == CEPH:
+            store, key = self.open()._store, f"models/{version}/{name}"
+            data = to(store.read(key)[0])
+            store.delete(key)
+            assert data is None or store.swap(key, data)
             return
-        if KIND == "mlflow-http":
-            source = self.open()._versions.find(version).source.removeprefix("mlflow-artifacts:/")
-            path = Path(os.environ["REGISTRY_FILES"], source, name)
+        if self.kind == SERVER:
+            source = self.open().find(version).source.removeprefix("mlflow-artifacts:/")
+            path = Path(self.files, source, name)
         else:
-            found = [path for path in self.folder.rglob("manifest.json") if version in path.read_text()]
-            path = found[0].with_name(name)
+            found = self.project.root.rglob("manifest.json")
+            path = next(path for path in found if version in path.read_text()).with_name(name)
         data = to(path.read_bytes())
         path.unlink() if data is None else path.write_bytes(data)
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new mlflow.db: making its tables takes seconds, copying it takes none."""
+    folder = tmp_path_factory.mktemp("empty")
+    with mock.patch.dict(os.environ):
+        Place(SQLITE, Project("churn", "churn", "mlflow", "docker", folder)).open()
+    return folder / "mlflow.db"
+
+
+def make_place(kind: str, folder: Path, database: Path | None = None, **more: Any) -> Place:
+    """Return an empty registry, of a project in a folder that is made; more: of a Place."""
+    folder.mkdir()
+    if database:
+        shutil.copy(database, folder)
+    answer = "mlflow" if kind in (SQLITE, SERVER) else "s3"
+    return Place(kind, Project(f"churn-{uuid.uuid4().hex[:8]}", "churn", answer, "docker", folder), **more)
+
+
+@pytest.fixture
+def versions(place: Place, tmp_path: Path) -> list[str]:
+    """Three published versions, the oldest first."""
+    registry = place.open()
+    return [registry.publish(make_candidate(tmp_path / f"c{number}", number)) for number in range(3)]
+
+
+def publish(registry: Registry, folder: Path) -> str:
+    return registry.publish(folder)
+
+
+def promote(registry: Registry, version: str, by: str = "Ada") -> Any:
+    return registry.promote(version, "production", by, "better")
+
+
+def rollback(registry: Registry, by: str = "Ada") -> Any:
+    return registry.rollback("production", by, "worse")
 
 
 class Hooked:
@@ -122,10 +161,8 @@ class Hooked:
 
 def hook(registry: Any, before: Callable[[str], None]) -> Any:
     """Let before(name) run ahead of every call to the store behind a registry."""
-    attribute = "_client" if MLFLOW else "_store"
-    hooked = Hooked(getattr(registry, attribute), before)
-    for part in (registry, registry._versions, getattr(registry, "_history", registry)):
-        setattr(part, attribute, hooked)
+    attribute = "_client" if hasattr(registry, "_client") else "_store"
+    setattr(registry, attribute, Hooked(getattr(registry, attribute), before))
     return registry
 
 
@@ -135,13 +172,21 @@ def count_calls(place: Place, act: Callable[[Registry], Any]) -> int:
     return len(calls)
 
 
+def start(target: Callable[..., None], *words: Any) -> Any:
+    """Start a process that has imported what every registry needs, but has opened none."""
+    with mock.patch.dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)):
+        forkserver.ensure_running()
+    process = PROCESSES.Process(target=target, args=words)
+    process.start()
+    return process
+
+
 def run_and_kill(place: Place, act: Callable[..., Any], words: tuple, call: int) -> bool:
     """Run act(registry, *words) in a process that dies by kill -9 ahead of its nth call to the store.
 
     Returns whether it was killed, and not done before.
     """
-    process = PROCESSES.Process(target=_dying, args=(place, act, words, call))
-    process.start()
+    process = start(_dying, place, act, words, call)
     process.join(60)
     assert process.exitcode in (0, -signal.SIGKILL), process.exitcode
     return process.exitcode != 0
@@ -161,11 +206,7 @@ def _dying(place: Place, act: Callable[..., Any], words: tuple, call: int) -> No
 def run_together(place: Place, act: Callable[..., Any], each: list[tuple]) -> list[Any]:
     """Run act(registry, *words) in one process each, all at once; return what each returned or raised."""
     queue, barrier = PROCESSES.Queue(), PROCESSES.Barrier(len(each))
-    processes = [
-        PROCESSES.Process(target=_racing, args=(place, act, words, barrier, queue)) for words in each
-    ]
-    for process in processes:
-        process.start()
+    processes = [start(_racing, place, act, words, barrier, queue) for words in each]
     results = [queue.get(timeout=60) for _ in each]
     for process in processes:
         process.join(60)
@@ -175,14 +216,13 @@ def run_together(place: Place, act: Callable[..., Any], each: list[tuple]) -> li
 def _racing(place: Place, act: Callable[..., Any], words: tuple, barrier: Any, queue: Any) -> None:
     try:
         registry: Any = place.open()
-        if hasattr(registry, "_move"):
-            move = registry._move
+        move = registry._move
 
-            def together(*given: Any) -> Any:
-                barrier.wait(30)  # everybody has read what they are about to change
-                return move(*given)
+        def together(*given: Any) -> Any:
+            barrier.wait(30)  # everybody has read what they are about to change
+            return move(*given)
 
-            registry._move = together
+        registry._move = together
         if act is publish:
             barrier.wait(30)
         queue.put(act(registry, *words))
@@ -204,9 +244,8 @@ class Turns:
         def run(who: str) -> None:
             registry = hook(registries[who], lambda name: self._wait(who))
             try:
-                results[who] = acts[who](registry)
-            except RegistryError:
-                pass
+                with suppress(RegistryError):
+                    results[who] = acts[who](registry)
             finally:
                 with self._changed:
                     self._turns = [turn for turn in self._turns if turn[0] != who]
@@ -228,42 +267,8 @@ class Turns:
             self._turns[0][1] -= 1
 
 
-def publish(registry: Registry, folder: Path) -> str:
-    return registry.publish(folder)
-
-
-def promote(registry: Registry, version: str, by: str = "Ada") -> Any:
-    return registry.promote(version, "production", by, "better")
-
-
-def rollback(registry: Registry, by: str = "Ada") -> Any:
-    return registry.rollback("production", by, "worse")
-
-
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A new mlflow.db: making its tables takes seconds, copying it takes none."""
-    folder = tmp_path_factory.mktemp("empty")
-    Place(f"sqlite:///{folder}/mlflow.db", "churn", folder).open()
-    return folder / "mlflow.db"
-
-
-@pytest.fixture
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
-    """An empty registry."""
-    unique, back = uuid.uuid4().hex[:8], Path.cwd()
-    folder = tmp_path / "project"
-    folder.mkdir()
-    if KIND == "mlflow-sqlite":
-        shutil.copy(request.getfixturevalue("empty_database"), folder)
-    uris = {"mlflow-sqlite": f"sqlite:///{folder}/mlflow.db", "s3-file": "file://registry"}
-    uri = uris.get(KIND) or os.environ["REGISTRY_PLACE"] + (f"/{unique}" if KIND == "s3-ceph" else "")
-    yield Place(uri, f"churn-{unique}", folder)
-    os.chdir(back)
-
-
-@pytest.fixture
-def versions(place: Place, tmp_path: Path) -> list[str]:
-    """Three published versions, the oldest first."""
-    registry = place.open()
-    return [registry.publish(make_candidate(tmp_path / f"c{number}", number)) for number in range(3)]
+@pytest.fixture(autouse=True)
+def own_environment() -> Iterator[None]:
+    """Keep what a test does to the variables of stores to that test."""
+    with mock.patch.dict(os.environ, mlflow_registry.DEFAULTS):
+        yield

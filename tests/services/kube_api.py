@@ -159,7 +159,7 @@ class Handler(BaseHTTPRequestHandler):
         if rest == "/log":
             return 200, f"log of {name}\n"
         if rest.endswith("/proxy/metrics") and old:
-            return 200, cluster.metrics[old["metadata"]["labels"]["track"]]
+            return 200, cluster.metrics.get(old["metadata"]["labels"]["track"], "")
         if verb == "patch":
             new = self.patched(old, body)
             return missing if new is None else (200, cluster.change(plural, new))

@@ -42,7 +42,7 @@ FROM {docker.BASE_IMAGE}
 LABEL org.opencontainers.image.title=churn org.opencontainers.image.version=VERSION
 COPY . /app
 WORKDIR /app
-HEALTHCHECK CMD ["python", "-m", "lifecycle.serving.smoke"]
+HEALTHCHECK CMD ["python", "-m", "lifecycle.serving.smoke_test"]
 CMD ["python", "server.py"]
 """
 
@@ -148,7 +148,9 @@ class Site(Project):
 
     def image(self, version: str, folder: Path, *commands: str) -> None:
         """Make an image that is up in a moment, and answers the scripts as the server does."""
-        shutil.copytree(self.path / "src/lifecycle/serving", folder / "lifecycle/serving")
+        smoke = folder / "lifecycle/serving/smoke_test.py"
+        smoke.parent.mkdir(parents=True)
+        shutil.copy(self.path / "vendor/lifecycle/src/lifecycle/serving/smoke_test.py", smoke)
         (folder / "server.py").write_text(SERVER.replace("VERSION", version))
         (folder / "model").mkdir()
         fixture = {"row": {}, "prediction": {"prediction": 1.0}}

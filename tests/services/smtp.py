@@ -15,6 +15,7 @@ class Postbox(socketserver.ThreadingTCPServer):
     daemon_threads = True
 
     def __init__(self) -> None:
+        self.lines: list[str] = []  # of every conversation, without the mails themselves
         self.mails: list[EmailMessage] = []
         self.recipients: list[str] = []
         super().__init__(("127.0.0.1", 0), Conversation)
@@ -30,6 +31,7 @@ class Conversation(socketserver.StreamRequestHandler):
     def handle(self) -> None:
         self._say("220 postbox")
         while line := self.rfile.readline().decode().strip():
+            self.server.lines.append(line)
             verb = line[:4].upper()
             if verb == "DATA":
                 self._say("354 go on")

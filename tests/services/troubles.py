@@ -1,19 +1,14 @@
-"""Troubles to inject into a step, and a server that hears the alerts about them."""
+"""Troubles to inject into a step."""
 
-import contextlib
-import json
 import os
 import signal
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from conftest import Project
-from services.serving import serving
 
 PATIENCE = 150  # seconds, on a machine that does other things too
 
@@ -28,62 +23,15 @@ def until(true: Callable[[], Any], what: str) -> Any:
     raise AssertionError(f"{what}: not within {PATIENCE} s")
 
 
-@dataclass
-class Heard:
-    """alerts: their texts; done: what was done about each; beats: asked of the heartbeat, such as /start."""
-
-    port: int
-    alerts: list[str] = field(default_factory=list)
-    done: list[str] = field(default_factory=list)
-    beats: list[str] = field(default_factory=list)
-
-    @property
-    def env(self) -> dict[str, str]:
-        url = f"http://127.0.0.1:{self.port}"
-        return {"LIFECYCLE_ALERT_URL": f"{url}/alert", "LIFECYCLE_HEARTBEAT_URL": f"{url}/beat"}
-
-    def take(self) -> tuple[list[str], list[str]]:
-        """Return what was heard since the last call: alerts, heartbeats."""
-        taken = self.alerts[:], self.beats[:]
-        self.alerts.clear()
-        self.done.clear()
-        self.beats.clear()
-        return taken
-
-
-@contextlib.contextmanager
-def listening() -> Iterator[Heard]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            said = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            heard.alerts.append(said["text"])
-            heard.done.append(said["done"])
-            self._thank()
-
-        def do_GET(self) -> None:
-            heard.beats.append(self.path.removeprefix("/beat"))
-            self._thank()
-
-        def _thank(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as server:
-        heard = Heard(server.server_port)
-        yield heard
-
-
 def with_environment(project: Project) -> None:
     """Give the project an environment at .venv that has its commands: those of the shared one."""
     folder = project.path / ".venv/bin"
     folder.mkdir(parents=True)
     (folder / "python").symlink_to(project.venv / "bin/python")
     (folder / "dvc").symlink_to(project.venv / "bin/dvc")
-    code = "import sys\nsys.path.insert(0, 'src')\nfrom lifecycle.cli import main\nmain()\n"
+    code = (
+        "import sys\nsys.path[:0] = ['src', 'vendor/lifecycle/src']\nfrom lifecycle.cli import main\nmain()\n"
+    )
     (folder / "lifecycle").write_text(f"#!{project.venv}/bin/python\n{code}")
     (folder / "lifecycle").chmod(0o755)
 
@@ -97,7 +45,7 @@ if len(tries.read_text()) < 3:
 """
 HANGS = """
 import os, pathlib, time
-if not pathlib.Path("artifacts/mended").exists():
+if not pathlib.Path("artifacts/fixed").exists():
     pathlib.Path("artifacts/hangs").write_text(str(os.getpid()))
     time.sleep(600)
 """
@@ -112,7 +60,7 @@ class Trouble:
         self.project = project
         self._file = project.path / "src/churn/data.py"
         self._good = self._file.read_text().partition(MARK)[0]
-        self.marks = {name: project.path / "artifacts" / name for name in ("tries", "hangs", "mended")}
+        self.marks = {name: project.path / "artifacts" / name for name in ("tries", "hangs", "fixed")}
 
     def make(self, code: str) -> None:
         for mark in self.marks.values():
@@ -130,7 +78,7 @@ class Trouble:
         line = [self.hanging()]
         while (parent := _parent(line[-1])) != os.getpid() and not (below and below in _command(parent)):
             line.append(parent)
-        self.marks["mended"].touch()
+        self.marks["fixed"].touch()
         for process in reversed(line):
             os.kill(process, signal.SIGKILL)
 

@@ -34,7 +34,7 @@ start_proxy() {
 try_canary() {
   say "$CANARY % of the requests go to $version for ${CANARY_SECONDS:=600} s"
   route "$live" "$now" "$before" "$CANARY"
-  docker exec "$NAME-$next" python -u -m lifecycle.serving.canary "http://$live:8000" "http://$next:8000" \
+  docker exec "$NAME-$next" python -u -m lifecycle.deploy.canary "http://$live:8000" "http://$next:8000" \
     "$CANARY_SECONDS" "${CANARY_REQUESTS:-100}" >&2 || fail "$version is not to have more than $CANARY %" \
     "look into it; without a canary: make deploy VERSION=$version"
 }
@@ -72,7 +72,7 @@ fi
 was=${now:-nothing} next=$(other "${live:-green}")
 say "starting $image"
 start "$next" "$version" || fail "$version cannot start" "docker logs $NAME-$next"
-ready "$next" "$version" || fail "$version is not fit to serve" "mend it, then build it anew: make image deploy VERSION=$version"
+ready "$next" "$version" || fail "$version is not fit to serve" "fix it, then build it anew: make image deploy VERSION=$version"
 start_proxy
 [ -z "${CANARY:-}" ] || [ -z "$live" ] || try_canary
 

@@ -23,5 +23,5 @@ status: ## What serves, and whether it is what has the alias production
 	@expected=$$($(PRODUCTION)); deploy/docker/status.sh "$${expected:-nothing}"
 endif
 
-drill: ## Rehearse beside what serves: releases, rollbacks and faults under load; FLAGS="--releases 20 --rate 100"
-	@$(RUN) python deploy/docker/drill.py $(FLAGS)
+drill: #> Rehearse beside what serves: releases, rollbacks and faults under load; FLAGS="--releases 20 --rate 100"
+	@$(RUN) lifecycle drill $(FLAGS)

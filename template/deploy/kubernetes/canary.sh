@@ -1,49 +1,55 @@
 #!/bin/sh
 # canary.sh start VERSION [MODEL_FOLDER] | judge | remove: try a version on a share of production's requests.
 # judge: enough requests and no worse than stable → release it; worse → remove it; too few → exit code 3, ask later.
-# Worse is: not every pod ready and never restarted, or a share of requests not answered with 200 that is one in a
-# hundred larger than stable's, or half as slow again on average.
+# Worse is: a pod is not ready or was restarted, or a rule of the library's deploy/canary.py is broken. It runs here, on
+# what each pod's /metrics says, in artifacts/canary: judge where you started it, for there lies what it said before.
 STAGE=production
 # shellcheck source=deploy/kubernetes/common.sh
 . "$(dirname "$0")/common.sh"
 usage="usage: deploy/kubernetes/canary.sh [--yes] start VERSION [MODEL_FOLDER] | judge | remove"
-verb=${1:?$usage} canary="$NAME-canary" overlay=deploy/kubernetes/overlays/canary
+verb=${1:?$usage} canary="$NAME-canary" overlay=deploy/kubernetes/overlays/canary metrics=artifacts/canary
+UV=${UV:-$([ -x .tools/bin/uv ] && echo .tools/bin/uv || echo uv)}
 
 remove() { kube delete deployment "$canary" --ignore-not-found >&2; }
 
-# seen TRACK: "requests, share not answered with 200, mean seconds" over the track's pods, each since it started.
-seen() {
+# ask TRACK start|now: keep what each of the track's pods counts. A pod that does not answer is not ready: it counts nothing.
+ask() {
+  mkdir -p "$metrics/$1"
+  rm -f "$metrics/$1"/*."$2"
   pods=$(kube get pods --selector "app.kubernetes.io/name=$NAME,app.kubernetes.io/component=server,track=$1" \
     --output jsonpath='{range .items[*]}{.metadata.name}{"\n"}{end}')
   for pod in $pods; do
-    kube get --raw "/api/v1/namespaces/$NAMESPACE/pods/$pod:8000/proxy/metrics"
-  done | awk '
-    /^requests_total/ { all += $NF; if ($0 !~ /status="200"/) bad += $NF }
-    /^request_seconds_sum/ { seconds += $NF }
-    END { printf "%d %.4f %.6f\n", all, all ? bad / all : 0, all ? seconds / all : 0 }'
+    kube get --raw "/api/v1/namespaces/$NAMESPACE/pods/$pod:8000/proxy/metrics" >"$metrics/$1/$pod.$2" ||
+      rm "$metrics/$1/$pod.$2"
+  done
 }
 
 # fit: every pod of the canary is ready and none was ever restarted.
 fit() {
   states=$(kube get pods --selector "app.kubernetes.io/name=$NAME,track=canary" --output \
-    jsonpath='{range .items[*]}{.status.containerStatuses[0].ready} {.status.containerStatuses[0].restartCount}{"\n"}{end}')
+    jsonpath='{range .items[*]}{.status.containerStatuses[0].ready} {.status.containerStatuses[0].restartCount}{"\n"}{end}') ||
+    fail "the canary's pods cannot be read" "read the reason above, then: deploy/kubernetes/canary.sh judge"
   [ "$states" ] && ! echo "$states" | grep -qv '^true 0$'
 }
 
 judge() {
   version=$(deployed "$canary")
   [ "$version" ] || fail "there is no canary" "deploy/kubernetes/canary.sh start VERSION"
-  stable=$(seen stable) trial=$(seen canary)
-  say "         requests  not 200  mean seconds"
-  say "stable   $stable"
-  say "canary   $trial"
-  verdict=worse
-  ! fit || verdict=$(echo "$stable $trial" | awk -v enough="$CANARY_REQUESTS" '{
-    if ($5 > $2 + 0.01 || ($4 >= enough && $1 && $6 > 1.5 * $3)) print "worse"
-    else print $4 < enough ? "too few" : "fit" }')
-  case $verdict in
-    worse) remove && fail "$version is worse: it was removed, stable is untouched" "mend it, then start it again" ;;
-    "too few") fail "$CANARY_REQUESTS requests are needed to tell" "ask again later" 3 ;;
+  code=5
+  if fit; then
+    ask stable now
+    ask canary now
+    code=0
+    "$UV" run --no-sync python -m lifecycle.deploy.canary "$metrics/stable" "$metrics/canary" 0 "$CANARY_REQUESTS" >&2 ||
+      code=$?
+  else
+    say "a pod of it is not ready, or was restarted"
+  fi
+  case $code in
+    0) ;;
+    3) fail "$CANARY_REQUESTS requests are needed to tell" "ask again later" 3 ;;
+    5) remove && fail "$version is worse: it was removed, stable is untouched" "fix it, then start it again" ;;
+    *) fail "$version cannot be judged: it is left as it is" "read the reason above; is make setup done here?" ;;
   esac
   confirm "promote the canary, $version"
   IMAGE=$(runs "$canary")
@@ -62,8 +68,10 @@ case $verb in
     if ! apply "$overlay" || ! wait_rolled_out "$canary"; then
       unpin "$overlay"
       remove
-      fail "the canary of $version did not become ready: it was removed" "mend it, then start it again"
+      fail "the canary of $version did not become ready: it was removed" "fix it, then start it again"
     fi
+    rm -rf "$metrics"
+    ask stable start
     rm "$overlay/kustomization.yaml.before"
     say "$version gets its share of requests. In a while: deploy/kubernetes/canary.sh judge"
     ;;

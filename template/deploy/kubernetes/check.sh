@@ -2,13 +2,13 @@
 # check.sh: every overlay is whole, valid in three Kubernetes versions and keeps the policies; no cluster is asked.
 # The annotations checkov.io/skip… say which policies are not kept, and why.
 set -eu
-CDPATH='' cd -- "$(dirname -- "$0")"
+CDPATH='' cd -- "$(dirname -- "$0")/../.."
 # As lifecycle/tools.py looks for it.
-if [ -x ../../.tools/bin/uv ]; then UV=${UV:-../../.tools/bin/uv}; fi
+if [ -x .tools/bin/uv ]; then UV=${UV:-.tools/bin/uv}; fi
 UV=${UV:-$(command -v uv)} || { echo "error: uv is not here; next: make setup" >&2 && exit 1; }
 rendered=$(mktemp -d)
 trap 'rm -rf "$rendered"' EXIT
-for folder in overlays/* jobs; do
+for folder in deploy/kubernetes/overlays/* deploy/kubernetes/jobs; do
   kubectl kustomize "$folder" >"$rendered/$(basename "$folder").yaml"
 done
 for version in 1.33 1.35 1.37; do

@@ -11,6 +11,7 @@ train_image() {
   [ "${IMAGE_REGISTRY:-}" ] || fail "IMAGE_REGISTRY is not set" "IMAGE_REGISTRY=registry.example.com/team make schedule"
   commit=$(git describe --always --dirty --abbrev=40 --exclude='*')
   tag="$IMAGE_REGISTRY/$NAME-train:$commit"
+  deploy/image.sh engine
   DOCKER_BUILDKIT=1 docker build --target train --build-arg "GIT_COMMIT=$commit" --tag "$tag" . >&2
   docker push "$tag" >&2
   docker image inspect --format '{{range .RepoDigests}}{{println .}}{{end}}' "$tag" |
@@ -23,8 +24,8 @@ case $verb in
     kube get secret "$NAME-registry" >/dev/null || fail "$NAMESPACE has no secret $NAME-registry" \
       "kubectl --context $CONTEXT --namespace $NAMESPACE create secret generic $NAME-registry --from-env-file=.env"
     ! grep -q "claimName: $NAME-counts" "$folder/jobs.yaml" || kube get persistentvolumeclaim "$NAME-counts" >/dev/null ||
-      fail "the drift check reads counts that the servers share, and $NAMESPACE has no claim $NAME-counts" \
-        "turn on counts.yaml in $OVERLAY/kustomization.yaml and make deploy; or take $NAME-drift out of $folder/jobs.yaml"
+      fail "the jobs share what the servers count, and what they know, and $NAMESPACE has no claim $NAME-counts" \
+        "turn on counts.yaml in $OVERLAY/kustomization.yaml and make deploy; or take $NAME-drift and the claim out of $folder/jobs.yaml"
     confirm "schedule retraining and the drift check"
     pin "$folder" "${IMAGE:-$(train_image)}" ""
     apply "$folder" || {

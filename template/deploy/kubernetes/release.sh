@@ -24,11 +24,11 @@ take_back() {
   now=$(deployed) || fail "$1, and the cluster does not answer" "make status, as soon as it does"
   [ "$now" = "$version" ] || fail "$1; meanwhile somebody has deployed $now, which is left alone" "make status"
   [ "$revision" ] || fail "$1; there was nothing before it to go back to" \
-    "mend it and release again, or: kubectl --context $CONTEXT --namespace $NAMESPACE delete deployment $NAME"
+    "fix it and release again, or: kubectl --context $CONTEXT --namespace $NAMESPACE delete deployment $NAME"
   [ "$(revision)" != "$revision" ] || fail "$1; it is the version that was live already" "make rollback"
   mark "$version" lifecycle/taken-back=yes
   undo_to "$revision" || fail "$1, and going back to $former failed too" "make rollback; make status"
-  fail "$1; undone: $former serves" "mend it, then: make deploy VERSION=$version"
+  fail "$1; undone: $former serves" "fix it, then: make deploy VERSION=$version"
 }
 
 trap 'take_back "the release was stopped"' INT TERM HUP

@@ -1,0 +1,1 @@
+"""Checks of production, the policy that decides, retraining, triggers and webhooks."""

@@ -1,0 +1,1 @@
+"""Columns and the one rule set by which rows are checked."""

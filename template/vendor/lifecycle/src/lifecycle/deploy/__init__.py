@@ -1,0 +1,1 @@
+"""Canaries, the drill, and AWS Lambda."""

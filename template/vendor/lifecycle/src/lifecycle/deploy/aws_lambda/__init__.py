@@ -1,0 +1,1 @@
+"""The model, its drift check and its releases on AWS Lambda."""

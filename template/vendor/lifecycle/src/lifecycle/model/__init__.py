@@ -1,0 +1,1 @@
+"""The candidate's folder, and the predictor that runs it."""

@@ -1,0 +1,1 @@
+"""Profiles, drift, what was served, labels and performance."""

@@ -1,0 +1,1 @@
+"""Versions, aliases and their history, in MLflow or in objects."""

@@ -1,0 +1,1 @@
+"""The HTTP server, its request model, its metrics and the smoke test."""

@@ -1,0 +1,112 @@
+"""The server: POST /predict, GET /health, GET /metrics, and the docs page at /docs.
+
+Environment variables configure it. It loads neither pandas, SciPy nor scikit-learn.
+"""
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, HTTPException, Request, Response, Security
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.security import APIKeyHeader
+from fastapi_offline import FastAPIOffline
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings
+
+from ..errors import LifecycleError
+from ..model.predictor import Predictor
+from ..monitoring.profile import Profile
+from ..monitoring.serving_stats import Recorder
+from ..project import Project
+from .request_schema import WRONG_KEY, Refusal, answer_type, body_type, describe, refuse, respond
+from .telemetry import Guard, Meters
+
+
+class Server(BaseSettings):
+    """The server's environment variables.
+
+    model_dir: the version's folder (else artifacts/served). windows_dir: where counts are written every
+    window_seconds (else artifacts/windows). api_key: unset, whoever reaches the port may predict.
+    """
+
+    model_dir: Path | None = None
+    windows_dir: Path | None = None
+    window_seconds: float = Field(60, gt=0)
+    api_key: SecretStr | None = None
+    max_body_bytes: int = Field(1_000_000, gt=0)
+
+
+def create_app() -> FastAPI:
+    """Check and load the model, and build the app around it: the factory that uvicorn calls.
+
+    Raises DigestMismatch if a file was changed, LifecycleError if the fixture row is predicted otherwise.
+    """
+    project, server = Project.find(), Server()
+    folder = server.model_dir or project.served
+    predictor, profile = Predictor(folder, project.features.build), Profile.read(folder)
+    if not predictor.healthy():
+        raise LifecycleError(f"{folder} does not predict its fixture row as published")
+    windows, version = server.windows_dir or project.windows, predictor.version
+    recorder = Recorder(profile, windows, version, server.window_seconds, predictor.anomaly_rules)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        recorder.start()
+        yield
+        recorder.close()
+
+    app = FastAPIOffline(title=project.name, version=version, redoc_url=None, lifespan=lifespan)
+    app.description, meters = describe(predictor.schema), Meters(version, profile)
+    app.add_middleware(Guard, limit=server.max_body_bytes, meters=meters)
+    _add_predict(app, predictor, recorder, meters, server.api_key)
+
+    @app.get("/health")
+    def health(response: Response) -> dict[str, Any]:
+        """Predict the fixture row that came with the model."""
+        response.status_code, answer = predictor.health()
+        return answer
+
+    @app.get("/metrics", include_in_schema=False)
+    def metrics() -> Response:
+        return Response(generate_latest(meters.registry), media_type=CONTENT_TYPE_LATEST)
+
+    return app
+
+
+def _add_predict(app: FastAPI, predictor: Predictor, recorder: Recorder, meters: Meters, key: Any) -> None:
+    schema = predictor.schema
+
+    async def predict(body: Any) -> dict[str, Any]:
+        answer, output = respond(predictor, body, recorder)
+        meters.predicted(output)
+        return answer
+
+    predict.__annotations__["body"] = body_type(schema, predictor.fixture["row"])
+    refusals: dict[int | str, dict[str, Any]] = {413: {}, 422: {"model": Refusal}}
+    guards = []
+    if key:
+        refusals[401], guards = {}, [Depends(_check_of(key.get_secret_value()))]
+    shown: dict[str, Any] = {"summary": "Predict one row, or a list of rows", "responses": refusals}
+    app.post("/predict", response_model=answer_type(schema), dependencies=guards, **shown)(predict)
+
+    @app.exception_handler(RequestValidationError)
+    async def refused(_: Request, error: RequestValidationError) -> JSONResponse:
+        answer, names = refuse(list(error.errors()), schema, recorder)
+        for name in names:
+            meters.rejected.labels(name).inc()
+        return JSONResponse(answer, status_code=422)
+
+
+def _check_of(key: str) -> Any:
+    header = APIKeyHeader(name="X-API-Key", auto_error=False)
+
+    def check(given: Annotated[str | None, Security(header)]) -> None:
+        if not secrets.compare_digest((given or "").encode(), key.encode()):
+            raise HTTPException(401, WRONG_KEY)
+
+    return check

@@ -1,0 +1,76 @@
+"""What stands around the app: the limit on a body's size, and the meters for /metrics."""
+
+import time
+
+import numpy as np
+from fastapi import HTTPException
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ..monitoring.profile import PREDICTION, Profile
+from .request_schema import TOO_LARGE
+
+LATENCIES = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)  # seconds
+
+
+class Meters:
+    """Prometheus metrics of one server process."""
+
+    def __init__(self, version: str, profile: Profile) -> None:
+        self.registry = to = CollectorRegistry()
+        self.requests = Counter("requests", "Requests to /predict by status", ["status"], registry=to)
+        self.seconds = Histogram("request_seconds", "Time in /predict", buckets=LATENCIES, registry=to)
+        self.rejected = Counter(
+            "rejected_rows", "Rows that broke the schema, by field", ["field"], registry=to
+        )
+        Gauge("model_info", "The version served", ["version"], registry=to).labels(version).set(1)
+        self._rows = Counter("predicted_rows", "Rows predicted", registry=to)
+        self._classes = [str(label) for label in profile.classes]
+        about = "What was predicted"
+        if self._classes:
+            self._by_class = Counter("predicted_class", about, ["class"], registry=to)
+        else:  # in the bins that training chose
+            edges = profile.features[PREDICTION]["edges"]
+            self._by_number = Histogram("prediction", about, buckets=edges, registry=to)
+
+    def predicted(self, output: np.ndarray) -> None:
+        """Count predictions: [rows] numbers, or [rows, classes] probabilities."""
+        self._rows.inc(len(output))
+        if not self._classes:
+            for value in output.tolist():
+                self._by_number.observe(value)
+            return
+        for place, count in enumerate(np.bincount(output.argmax(axis=1)).tolist()):
+            self._by_class.labels(self._classes[place]).inc(count)
+
+
+class Guard:
+    """Counts and times each request to /predict, and answers 413 to a body over the limit.
+
+    No more than the limit is read, announced or not: a client cannot fill the server's memory.
+    """
+
+    def __init__(self, app: ASGIApp, limit: int, meters: Meters) -> None:
+        self._app, self._limit, self._meters = app, limit, meters
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] != "/predict":
+            return await self._app(scope, receive, send)
+        start, read = time.perf_counter(), 0
+        announced = dict(scope["headers"]).get(b"content-length", b"")
+
+        async def limited() -> Message:
+            nonlocal read
+            message: Message = {} if announced.isdigit() and int(announced) > self._limit else await receive()
+            read += len(message.get("body", b""))
+            if not message or read > self._limit:
+                raise HTTPException(413, TOO_LARGE.format(self._limit), {"connection": "close"})
+            return message
+
+        async def counted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._meters.requests.labels(message["status"]).inc()
+            await send(message)
+
+        await self._app(scope, limited, counted)
+        self._meters.seconds.observe(time.perf_counter() - start)

@@ -1,0 +1,1 @@
+"""Replays months of traffic with injected faults and shows how the system reacts."""

@@ -1,0 +1,1 @@
+"""What the loop remembers between its runs."""

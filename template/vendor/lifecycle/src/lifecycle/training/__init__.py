@@ -1,0 +1,1 @@
+"""Splitting, export to ONNX, metrics, the gate and lineage."""
