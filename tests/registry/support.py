@@ -122,6 +122,13 @@ def make_place(kind: str, folder: Path, database: Path | None = None, **more: An
     return Place(kind, Project(f"churn-{uuid.uuid4().hex[:8]}", "churn", answer, "docker", folder), **more)
 
 
+@pytest.fixture(params=[FOLDER, SQLITE])
+def embedded_place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """An empty registry that needs no server: a module's `place`, besides its `empty_database`."""
+    database = request.getfixturevalue("empty_database") if request.param == SQLITE else None
+    return make_place(request.param, tmp_path / "project", database)
+
+
 @pytest.fixture
 def versions(place: Place, tmp_path: Path) -> list[str]:
     """Three published versions, the oldest first."""
