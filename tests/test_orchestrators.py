@@ -27,7 +27,7 @@ from lean_mlops.shell import free_port
 pytestmark = pytest.mark.slow
 ORCHESTRATORS = ["prefect", "airflow"]
 BREAK = ("    columns =", "    raise SystemExit(8)\n    columns =")  # the step train, and no other
-MEND = ("    raise SystemExit(8)\n", "    # mended\n")
+FIX = ("    raise SystemExit(8)\n", "    # fixed\n")
 STEPS = ["ingest", "validate", "train", "evaluate", "register"]
 GONE = "file:///dev/null/registry"  # a shared disk that is not there
 YEARLY = "0 0 1 1 *"  # so that nothing starts by itself in the midst of a test
@@ -231,7 +231,7 @@ def test_cron_goes_on_at_the_step_that_failed(project: Project) -> None:
     project.edit("src/churn/model.py", *BREAK)
     assert cron(project, "retrain").returncode == 8, "8 is for people: one attempt"
     assert "attempts are left" not in log(project)
-    project.edit("src/churn/model.py", *MEND)
+    project.edit("src/churn/model.py", *FIX)
     (project.path / "artifacts/cron.log").unlink()
     assert cron(project, "retrain").returncode == 0
     assert "'validate' didn't change" in log(project) and "Running stage 'train'" in log(project)
@@ -380,7 +380,7 @@ def test_prefect_goes_on_at_the_step_that_failed(on_prefect: Prefect) -> None:
     assert on_prefect.state(run) == "Failed"
     assert on_prefect.tasks(run) == {"ingest": "Completed", "validate": "Completed", "train": "Failed"}
     given_back(project)
-    project.edit("src/churn/model.py", *MEND)
+    project.edit("src/churn/model.py", *FIX)
     assert on_prefect.again(run) == "Completed"
     assert on_prefect.tasks(run)["ingest"] == "Cached"
 
@@ -509,7 +509,7 @@ def test_airflow_goes_on_at_the_step_that_failed(on_airflow: Airflow) -> None:
     run = on_airflow.start()
     assert on_airflow.state(run) == "failed"
     assert on_airflow.tasks(run)["train"] == ("failed", 1), "8 is for people: one attempt"
-    project.edit("src/churn/model.py", *MEND)
+    project.edit("src/churn/model.py", *FIX)
     assert on_airflow.again(run) == "success"
     tasks = on_airflow.tasks(run)
     assert (tasks["ingest"][1], tasks["validate"][1], tasks["train"]) == (1, 1, ("success", 2))
