@@ -133,13 +133,13 @@ def test_the_error_is_mae_or_log_loss() -> None:
     random = np.random.default_rng(0)
     schema = Schema(task="regression", target=Column(name="y", kind="number"), time=None, columns=[])
     truth, predicted = random.normal(size=50), random.normal(size=50)
-    assert metrics.error(truth, predicted, schema) == pytest.approx(sk.mean_absolute_error(truth, predicted))
+    assert metrics.error(truth, predicted) == pytest.approx(sk.mean_absolute_error(truth, predicted))
     figures = metrics.others(truth, predicted, schema)
     assert figures["rmse"] == pytest.approx(sk.root_mean_squared_error(truth, predicted))
 
     schema = schema.model_copy(update={"classes": ["a", "b", "c"]})
     numbers, shares = random.integers(3, size=50), random.dirichlet([1, 1, 1], size=50)
-    assert metrics.error(numbers, shares, schema) == pytest.approx(sk.log_loss(numbers, shares))
+    assert metrics.error(numbers, shares) == pytest.approx(sk.log_loss(numbers, shares))
     assert metrics.losses(np.array([0]), np.array([[0.0, 1.0]])) == pytest.approx([36.04], abs=0.01)
     assert metrics.others(numbers, shares, schema)["classes"].keys() == {"a", "b", "c"}
 

@@ -90,7 +90,7 @@ def _files(store: Any, root: str) -> list[str]:
     raise LifecycleError(f"there is no .parquet file under {root}")
 
 
-def _read(source: Place, wanted: set[str] | None = None) -> Iterator[tuple[int, pa.RecordBatch]]:
+def _read(source: Place, columns: set[str] | None = None) -> Iterator[tuple[int, pa.RecordBatch]]:
     """Stream a file: yield the number of all its rows with each batch, of which the first is empty.
 
     Raises DataError if it cannot be read.
@@ -100,7 +100,7 @@ def _read(source: Place, wanted: set[str] | None = None) -> Iterator[tuple[int, 
     size = 1 << (20 if isinstance(store, fs.LocalFileSystem) else 23)
     try:
         with store.open_input_file(path) as raw, ParquetFile(raw, buffer_size=size, pre_buffer=False) as file:
-            names = [name for name in file.schema_arrow.names if wanted is None or name in wanted]
+            names = [name for name in file.schema_arrow.names if columns is None or name in columns]
             schema = pa.schema([file.schema_arrow.field(name) for name in names])
             yield file.metadata.num_rows, pa.RecordBatch.from_pylist([], schema)
             for batch in file.iter_batches(BATCH_ROWS, columns=names):

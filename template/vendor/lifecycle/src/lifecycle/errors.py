@@ -9,6 +9,7 @@
                                  8  ExportError     the estimator does not export to ONNX
 """
 
+LIBRARY = "lean-mlops-lifecycle"  # as pip, uv and uv.lock name it
 DRIFT, INSUFFICIENT_DATA, USAGE = 2, 3, 64
 
 
@@ -69,5 +70,5 @@ class Busy(LifecycleError):
 def missing_extra(extra: str, error: ImportError) -> SettingsError:
     """Return the error for a library that is not installed because an extra was not asked for."""
     return SettingsError(
-        f"{error.name} is not installed", f'add the extra "{extra}" to lean-mlops-lifecycle in pyproject.toml'
+        f"{error.name} is not installed", f'add the extra "{extra}" to {LIBRARY} in pyproject.toml'
     )

@@ -17,13 +17,12 @@ from ..model.package import verify
 from ..monitoring import drift, performance, serving_stats
 from ..monitoring.profile import Profile
 from ..project import Project
-from ..registry.base import PRODUCTION, Registry, open_registry, production_model, take_back
+from ..registry.base import PRODUCTION, Registry, live_folder, live_version, open_registry, take_back
 from ..state.store import State, open_state
 from . import policy, retraining
 from .policy import ALERT, HELD_BACK, NOTHING, RETRAIN, ROLL_BACK, Action, Check
 
 NOTE = "checks"
-NOTHING_LIVE = "no version is in production", "approve one: make promote"
 TRIES = 5  # at recording, while others do
 SHOWN = 20  # features whose KS distance is recorded
 NOT_DEPLOYED = 3  # of deploy/*/rollback.sh: nothing of this project can be reached from here
@@ -36,9 +35,7 @@ def examine(project: Project) -> tuple[drift.Verdict, str, Profile, Profile]:
 
     Returns the verdict, the version, and the profiles it was computed from: training's and the current one.
     """
-    thresholds, folder = settings.load(project).drift, production_model(project)
-    if folder is None:
-        raise LifecycleError(*NOTHING_LIVE)
+    thresholds, folder = settings.load(project).drift, live_folder(project)
     version, reference = verify(folder).version, Profile.read(folder)
     current, rejected = serving_stats.collect(reference, project.windows, version, thresholds.window_hours)
     return drift.judge(reference, current, rejected, thresholds), version, reference, current
@@ -141,9 +138,7 @@ def react(project: Project, found: Check) -> Action:
 def service_worse(project: Project, why: str) -> Action:
     """Act on worse errors or latency, as Prometheus found them."""
     registry = open_registry(project)
-    if PRODUCTION not in registry.aliases():
-        raise LifecycleError(*NOTHING_LIVE)
-    version, since = registry.resolve(PRODUCTION), released(registry)
+    version, since = live_version(registry), released(registry)
     return react(project, Check(version, time.time(), service="worse", why=why, released=since))
 
 
@@ -195,7 +190,7 @@ def _alert(project: Project, found: Check, action: Action, done: str) -> None:
         "drift": ("drift", "warning", effect),
         "broken data": ("drift", "error", f"counted: over {drifts.max_rejected:.0%} of the rows"),
         "performance": ("performance", "critical", "measured on rows whose labels came"),
-        "service": ("alerts", "critical", "by the rule of that name in observability/rules.yml"),
+        "service": ("alerts", "critical", policy.RULE),
     }[action.cause]
     runbook = "roll-back" if action.do == ROLL_BACK else runbook
     what = f"{found.version}: {action.cause}: {action.why}"

@@ -23,6 +23,7 @@ from ..settings import Policy
 
 NOTHING, ALERT, RETRAIN, ROLL_BACK = "nothing", "alert", "retrain", "roll back"
 HELD_BACK = "held back"  # in a maintenance window
+RULE = "by the rule of that name in observability/rules.yml"  # how sure an alert of Prometheus is
 KEPT = 60  # entries, each of one check or of several in a row that found the same
 
 

@@ -14,11 +14,10 @@ from ..alerts import alert
 from ..errors import Busy, LifecycleError
 from ..project import Project
 from . import triggers
-from .policy import ALERT, HELD_BACK, RETRAIN, ROLL_BACK
+from .policy import ALERT, HELD_BACK, RETRAIN, ROLL_BACK, RULE
 from .retraining import cooldown
 
 SHAPES = 'send {"reason": "…"}, or what Alertmanager or S3 sends'
-RULE = "by the rule of that name in observability/rules.yml"
 ONE_AT_A_TIME = threading.Lock()
 
 

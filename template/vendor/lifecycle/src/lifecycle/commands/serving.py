@@ -14,7 +14,7 @@ from ..data.schema import describe
 from ..errors import LifecycleError, missing_extra
 from ..http import Answer, send
 from ..project import VARIABLE, Project
-from ..registry.base import PRODUCTION, open_registry
+from ..registry.base import live_version, open_registry
 
 BATCH_ROWS = 500  # of a file, in one request
 SECONDS = 30  # that an answer may take
@@ -29,9 +29,7 @@ def serve(host: str, port: int) -> None:
     """Serve the version in production on this machine, without Docker."""
     project = Project.find()
     registry = open_registry(project)
-    if PRODUCTION not in registry.aliases():
-        raise LifecycleError("no version is in production", "approve one: make promote")
-    version = registry.resolve(PRODUCTION)
+    version = live_version(registry)
     registry.fetch(version, project.served)
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,4 +1,4 @@
-"""A constant load on a server, and what became of the requests while something else was done."""
+"""A constant load on a server, and what happened to the requests while something else was done."""
 
 import os
 import threading
@@ -80,7 +80,7 @@ class Load:
         self.done.append(Request(start, time.perf_counter() - start, version))
 
     def during(self, name: str, act: Callable[[], Any]) -> Act:
-        """Call `act`, and return what became of the requests shortly before, meanwhile and shortly after."""
+        """Call `act`, and return what happened to the requests shortly before, meanwhile and after."""
         first = time.perf_counter()
         time.sleep(SETTLE)
         before, start = self.done[-1].version, time.perf_counter()

@@ -23,7 +23,7 @@ from ..data.arrays import from_frame
 from ..errors import DataError, LifecycleError, RegistryError
 from ..model.predictor import Predictor
 from ..project import Project
-from ..registry.base import PRODUCTION, Registry, open_registry, production_model
+from ..registry.base import PRODUCTION, Registry, live_folder, open_registry
 from ..settings import Anomalies, Performance
 from ..training import dataset, metrics
 from . import anomaly_log, ground_truth, prediction_log
@@ -104,10 +104,7 @@ def check(project: Project, source: Path | None = None) -> PerformanceVerdict:
 
 def live_model(project: Project) -> Predictor:
     """Return the model in production. Raises LifecycleError while there is none."""
-    folder = production_model(project)
-    if folder is None:
-        raise LifecycleError("no version is in production", "approve one: make promote")
-    return Predictor(folder, project.features.build)
+    return Predictor(live_folder(project), project.features.build)
 
 
 def _of_file(

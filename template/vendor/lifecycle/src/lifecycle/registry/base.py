@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 
-from ..errors import DigestMismatch, RegistryError, missing_extra
+from ..errors import DigestMismatch, LifecycleError, RegistryError, missing_extra
 from ..files import fresh_folder
 from ..model.package import FILES, MANIFEST, Manifest, verify
 from ..project import Project
@@ -21,6 +21,7 @@ from .transitions import Move, next_move, protect_from_prune, prune, refuse_prun
 STAGING, PRODUCTION = "staging", "production"
 MODULES = {"mlflow": "mlflow", "s3": "object_store"}  # what implements an answer, whose name is its extra's
 NAME = re.compile(r"\w[\w.-]*")  # of a version or an alias
+NOTHING_LIVE = "no version is in production", "approve one: make promote"
 NEXT = "take another version, and find out who changed it"
 
 
@@ -157,7 +158,7 @@ class Registry(ABC):
 
     @abstractmethod
     def complete(self, last: Move) -> None:
-        """Write what a kill may have left out of an alias's last move."""
+        """Write what a kill may have kept back of an alias's last move."""
 
     @abstractmethod
     def write(self, folder: Path, manifest: Manifest) -> None:
@@ -214,6 +215,20 @@ def production_model(project: Project) -> Path | None:
     except RegistryError as error:
         error.next_step = "set gate.compare_with_live to false if that version is lost for good"
         raise
+
+
+def live_folder(project: Project) -> Path:
+    """Return what production_model returns. Raises LifecycleError while no version is in production."""
+    if folder := production_model(project):
+        return folder
+    raise LifecycleError(*NOTHING_LIVE)
+
+
+def live_version(registry: Registry) -> str:
+    """Return the version in production. Raises LifecycleError while there is none."""
+    if version := registry.last(PRODUCTION)[0].version:
+        return version
+    raise LifecycleError(*NOTHING_LIVE)
 
 
 def whoami(project: Project) -> str:

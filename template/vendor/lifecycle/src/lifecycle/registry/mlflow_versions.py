@@ -145,10 +145,10 @@ class Versions(Registry):
             if not (stored := self.find(version)):
                 return None
             files: dict[str, bytes] = {}
-            if wanted := set(names):
+            if asked := set(names):
                 uri, tracking = self._address(stored), self._uri
                 there = mlflow.artifacts.list_artifacts(artifact_uri=uri, tracking_uri=tracking)
-                for name in {Path(item.path).name for item in there} & wanted:
+                for name in {Path(item.path).name for item in there} & asked:
                     mlflow.artifacts.download_artifacts(f"{uri}/{name}", None, None, scratch, tracking)
                     files[name] = Path(scratch, name).read_bytes()
             return files, {stored.tags.get(SEAL, "")}

@@ -3,7 +3,7 @@
 models/<version>/     the candidate's files, each written once. manifest.json comes last and makes it visible;
                       the name of the empty object sealed-<sha256> says which manifest that must be.
 aliases/<alias>.json  the alias's last move, replaced only by who has read it
-history/              every move, written after its alias; the next move adds what a kill has left out
+history/              every move, written after its alias; the next move adds what a kill has kept back
 state/                see state/store.py
 """
 

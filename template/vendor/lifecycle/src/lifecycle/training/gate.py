@@ -113,8 +113,8 @@ def judge(
     predicted = candidate.predict_arrays(from_frame(holdout, schema.columns))
     facts: Facts = {
         "metric": "log loss" if schema.classes else "MAE",
-        "error": metrics.error(truth, predicted, schema),
-        "baseline": gate.baseline or metrics.error(truth, metrics.constant(naive, len(truth)), schema),
+        "error": metrics.error(truth, predicted),
+        "baseline": gate.baseline or metrics.error(truth, metrics.constant(naive, len(truth))),
         "rows": len(holdout),
         "parity": _parity(predicted, estimates(holdout), float(np.std(truth))),
         "latency_ms": _latency_ms(candidate, holdout),
@@ -127,7 +127,7 @@ def judge(
             if live.schema.classes != schema.classes:
                 raise ValueError("other classes")
             theirs = live.predict_arrays(from_frame(holdout, live.schema.columns))
-            facts |= {"live": metrics.error(truth, theirs, schema), "live_version": live.version}
+            facts |= {"live": metrics.error(truth, theirs), "live_version": live.version}
     except (KeyError, ValueError) as problem:
         messages.append(UNSCORED.format(problem))
     return facts, messages + [text for rule in rules if (text := rule.message(facts, gate))]

@@ -12,13 +12,11 @@ from typing import Any
 
 import pandas as pd
 
-from ..errors import LifecycleError
+from ..errors import LIBRARY, LifecycleError
 from ..files import to_json, write_text
 from ..project import Project
 from ..settings import Settings
 from .dataset import TrainingSet
-
-LIBRARY = "lean-mlops-lifecycle"
 
 
 def git_commit(root: Path) -> str:

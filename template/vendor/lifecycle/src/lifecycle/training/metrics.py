@@ -42,7 +42,7 @@ def losses(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     return -np.log(np.clip(predicted[np.arange(len(truth)), truth], EPSILON, 1))
 
 
-def error(truth: np.ndarray, predicted: np.ndarray, schema: Schema) -> float:
+def error(truth: np.ndarray, predicted: np.ndarray) -> float:
     """Return the mean loss: MAE in the target's unit, or log loss in nats."""
     return float(losses(truth, predicted).mean())
 

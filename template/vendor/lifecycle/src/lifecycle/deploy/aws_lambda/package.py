@@ -14,13 +14,12 @@ import zipfile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ...errors import LifecycleError
+from ...errors import LIBRARY, LifecycleError
 from ...files import fresh_folder, replacing, write_text
 from ...model.package import verify
 from ...project import Project
 from ...tools import uv
 
-LIBRARY = "lean-mlops-lifecycle"
 PLATFORM = "x86_64-manylinux_2_28"
 LIMIT = 250 * 2**20  # bytes unzipped, https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 # Nothing needs these to predict; RECORD has digests of the scripts in bin, which hold a path of this machine.
