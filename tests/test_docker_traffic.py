@@ -1,6 +1,7 @@
 """What happens to requests: canaries, drills under load, HTTPS."""
 
 import contextlib
+import http.client
 import itertools
 import json
 import random
@@ -13,6 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from services.site import ONE, TWO, Site
@@ -102,6 +104,30 @@ def test_a_canary_that_is_killed_is_seen_and_undone(site: Site) -> None:
     assert site.record("canary") == "0" and site.containers()["churn-green"] == "exited"
 
 
+def test_many_requests_that_wait_do_not_end_the_proxy(deployed: Site) -> None:
+    """Each waits in the proxy's memory until a server answers it, and takes only what its body has."""
+    body = {"text": "x" * 10_000}
+    for _ in range(2):  # memory that is given out again is written to, whole
+        deployed.docker("pause", deployed.container)
+        with ThreadPoolExecutor(300) as pool:
+            waiting = [pool.submit(deployed.call, "/predict", body) for _ in range(300)]
+            time.sleep(2)
+            deployed.docker("unpause", deployed.container)
+            statuses = [done.result()[0] for done in waiting]
+        assert statuses == [200] * 300
+    state = deployed.inspect("churn-proxy", ".")
+    assert (state["RestartCount"], state["State"]["OOMKilled"]) == (0, False)
+
+
+def test_a_body_larger_than_any_that_is_taken_does_not_reach_a_server(deployed: Site) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", deployed.port, timeout=20)
+    for size, status in ((1_900_000, 200), (2_000_001, 413)):
+        connection.request("POST", "/predict", b"x" * size)
+        answer = connection.getresponse()
+        answer.read()
+        assert answer.status == status
+
+
 def test_the_drill_loses_no_request_and_writes_its_table(site: Site) -> None:
     site.release(site.new)
     done = site.run("make", "drill", "FLAGS=--releases 3 --rate 100")
@@ -136,6 +162,9 @@ def test_the_drill_counts_what_is_lost(site: Site) -> None:
     finally:
         script.write_text(whole)
     assert done.returncode and re.search(r"[1-9]\d* requests were lost", done.stderr)
+    assert re.search(r"\n    [1-9]\d* times: .*/predict cannot be reached", done.stdout), (
+        "it does not say why"
+    )
 
 
 def test_a_domain_is_served_over_https_for_that_name_only(light: Site) -> None:

@@ -53,6 +53,7 @@ def drill(project: Project, releases: int, rate: float) -> Iterator[str]:
             for name, step in steps:
                 acts.append(act := load.during(name, step))
                 yield f"  {name:16} {act.seconds:5.1f} s  {act.requests:5} requests  {act.lost} lost"
+                yield from (f"    {count} times: {failure}" for failure, count in act.failures.items())
         engine = stage.run("docker", "version", "--format", "{{.Server.Version}}")
     yield _write(project, acts, rate, engine)
     if lost := sum(act.lost for act in acts if act.name in HARMLESS):

@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -21,22 +22,28 @@ HEAD = ("what", "times", "requests", "lost", "took, median", "slowest", "until t
 
 @dataclass
 class Request:
-    """version: which one answered; "" if the request was lost."""
+    """version: which one answered; "" if the request was lost. failure: why it was."""
 
     at: float
     seconds: float
     version: str
+    failure: str
 
 
 @dataclass
 class Act:
-    """switched: seconds until the version before gave its last answer. p99_ms: of all requests meanwhile."""
+    """What happened during one step.
+
+    switched: seconds until the version before gave its last answer. failures: why requests were lost, and how
+    often. p99_ms: of all requests meanwhile.
+    """
 
     name: str
     seconds: float
     switched: float
     requests: int
     lost: int
+    failures: dict[str, int]
     p99_ms: float
 
 
@@ -70,14 +77,15 @@ class Load:
             due += 1 / self.rate
 
     def _one(self, start: float) -> None:
-        headers, version = {"X-API-Key": os.environ.get("API_KEY", "")}, ""
+        headers, version, failure = {"X-API-Key": os.environ.get("API_KEY", "")}, "", ""
         try:
             left = max(0.001, start + PATIENCE - time.perf_counter())
             answer = send(f"{self.url}/predict", self.row, headers, seconds=left)
             version = answer.json()["version"] if answer.status == 200 else ""
-        except (LifecycleError, ValueError):
-            pass  # it counts as lost
-        self.done.append(Request(start, time.perf_counter() - start, version))
+            failure = "" if version else f"status {answer.status}"
+        except (LifecycleError, ValueError) as error:
+            failure = str(error)
+        self.done.append(Request(start, time.perf_counter() - start, version, failure))
 
     def during(self, name: str, act: Callable[[], Any]) -> Act:
         """Call `act`, and return what happened to the requests shortly before, meanwhile and after."""
@@ -93,8 +101,9 @@ class Load:
         old = [request.at for request in sent if request.at > start and request.version == before]
         latencies = sorted(request.seconds for request in sent)
         p99 = latencies[int(0.99 * (len(latencies) - 1))] * 1000
-        lost = sum(not request.version for request in sent)
-        return Act(name, end - start, max(old, default=start) - start, len(sent), lost, p99)
+        failures = Counter(request.failure for request in sent if not request.version)
+        switched = max(old, default=start) - start
+        return Act(name, end - start, switched, len(sent), failures.total(), dict(failures), p99)
 
 
 def table(acts: list[Act]) -> str:
