@@ -1,4 +1,4 @@
-"""The whole life of a model in under two minutes: render a project, train, release, watch, roll back.
+"""The whole life of a model in some two minutes: render a project, train, release, watch, roll back.
 
     python -m lean_mlops.demo [--into DIR] [--data FILE --target COLUMN [--option "--drop id" …]]
 
