@@ -1,15 +1,18 @@
 # make demo: the whole life of a model on an example, or on DATA=my.csv TARGET=column
-# make test: all tests, or those that ARGS="-m 'not slow'" tells pytest; what a part of Debian lacks is skipped
+# make test: the tests, or those that ARGS="-m 'not slow'" tells pytest; what a part of Debian lacks is skipped
 PYTHON ?= python3
 BIN := .venv/bin
 export PYTHONPATH := src
 
-.PHONY: demo test check lock door wheel release
+.PHONY: demo test test-long check lock door wheel release
 
 demo: $(BIN)/copier ## Render a project and run its whole life
 	@$(BIN)/python -m lean_mlops.demo $(if $(DATA),--data "$(DATA)") $(if $(TARGET),--target "$(TARGET)") $(if $(ADOPT),--option "$(ADOPT)") $(if $(INTO),--into "$(INTO)")
 
-test: $(BIN)/pytest ## Run all tests: ARGS="-m 'not slow'"
+test-long: override ARGS += --long
+test-long: test ## Run all tests, also those that take too long for each change
+
+test: $(BIN)/pytest ## Run the tests: ARGS="-m 'not slow'"
 	@! command -v npm >/dev/null || sh scripts/npm-tools.sh
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

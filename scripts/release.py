@@ -29,7 +29,7 @@ def main(words: list[str]) -> None:
     notes = changes(last)
     if not notes:
         sys.exit(f"error: there is no commit since {last[0]}")
-    test = [sys.executable, "-m", "pytest", *UPDATING]
+    test = [sys.executable, "-m", "pytest", "--long", *UPDATING]
     if subprocess.run(test, cwd=ROOT, check=False).returncode:
         sys.exit("error: the tests of updating fail, so users could lose something: nothing is tagged")
     text = f"## {version}, {datetime.now(UTC):%Y-%m-%d}\n\n{notes}"

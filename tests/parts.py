@@ -1,7 +1,8 @@
 """What a machine may lack: the tests that need it are skipped, and the run ends by saying how to get it.
 
 A part is what `scripts/debian.sh` calls one, and the marker of the tests that need it. Where the variable CI
-is set nothing is skipped: a missing part, and any other skip, is an error.
+is set nothing is skipped: a missing part, and any other skip, is an error. Tests marked `long` run with
+--long, as `make test-long` does; without it the run ends by counting them.
 """
 
 import os
@@ -17,7 +18,12 @@ import pytest
 SCRIPT = Path(__file__).parents[1] / "scripts/debian.sh"
 NEED_ROOT = ("docker", "podman")
 BETWEEN = "; "  # two reasons of one test
+MARKERS = (
+    "slow: renders in many combinations, runs a rendered project's commands, or needs a container engine",
+    "long: slow, and too long for `make test`, which runs a test much like it: `make test-long`",
+)
 REASONS = pytest.StashKey[dict[str, str]]()
+LONG = pytest.StashKey[int]()  # how many tests were left to make test-long
 
 
 def in_ci() -> bool:
@@ -57,12 +63,40 @@ def _left_out(parts: dict[str, str]) -> dict[str, str]:
     return {part: f"LEAN_MLOPS_SKIP names {part}" for part in named}
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="also run the tests that are marked long")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A long test is slow too, so that `-m "not slow"` leaves both out."""
+    long = [item for item in items if item.get_closest_marker("long")]
+    for item in long:
+        item.add_marker("slow")
+    if long and not config.option.long:
+        items[:] = [item for item in items if item not in long]
+        config.hook.pytest_deselected(items=long)
+        config.stash[LONG] = len(long)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Tell the process that prints the summary, which collects nothing itself under xdist."""
+    if (output := getattr(session.config, "workeroutput", None)) is not None:
+        output["long"] = session.config.stash.get(LONG, 0)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    node.config.stash[LONG] = getattr(node, "workeroutput", {}).get("long", 0)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Ask once a run: the processes of xdist are told the answer."""
     told = getattr(config, "workerinput", {})
     config.stash[REASONS] = told["reasons"] if told else reasons()
-    for part in config.stash[REASONS]:
-        config.addinivalue_line("markers", f"{part}: needs what `sh scripts/debian.sh {part}` installs")
+    parts = (f"{part}: needs what `sh scripts/debian.sh {part}` installs" for part in config.stash[REASONS])
+    for marker in (*MARKERS, *parts):
+        config.addinivalue_line("markers", marker)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -107,3 +141,5 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.write_line(f"{count} skipped: {reason}")
     for report in terminalreporter.stats.get("xfailed", []):
         terminalreporter.write_line(f"fails, as is known: {report.nodeid}: {report.wasxfail}")
+    if left := terminalreporter.config.stash.get(LONG, 0):
+        terminalreporter.write_line(f"{left} long tests did not run: make test-long runs all")

@@ -130,6 +130,7 @@ def live(cluster: Cluster) -> list[str]:
     return [item["spec"]["template"]["metadata"]["labels"][VERSION] if item else "" for item in found]
 
 
+@pytest.mark.long
 @pytest.mark.node
 @pytest.mark.base
 def test_gitlab_on_kubernetes(workshop: Workshop, engine_env: dict[str, str], tmp_path: Path) -> None:
@@ -163,6 +164,7 @@ def test_gitlab_on_kubernetes(workshop: Workshop, engine_env: dict[str, str], tm
         assert live(cluster) == [second, first]
 
 
+@pytest.mark.long
 @pytest.mark.base
 def test_github_on_kubernetes(workshop: Workshop, engine_env: dict[str, str], tmp_path: Path) -> None:
     repository = workshop.repository("github-cluster", ci="github", deploy="kubernetes", registry="s3")

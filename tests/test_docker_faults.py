@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from services.site import ONE, TWO, Site, executable
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
 TOOLS = ("docker", "docker-compose", "mv")
 KILLER = """\

@@ -10,7 +10,7 @@ import pytest
 from services import docker
 from services.site import Site
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.slow]
 MEGABYTE = 1_000_000
 
 

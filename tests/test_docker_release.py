@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from services.site import ONE, TWO, Site, free_port
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
 
 def test_roll_back_to_the_version_before_without_build_or_download(site: Site) -> None:

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from services.site import ONE, TWO, Site
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.slow]
 CANARY = {"CANARY": "50", "CANARY_SECONDS": "8", "CANARY_REQUESTS": "100"}
 
 

@@ -56,6 +56,7 @@ def test_cookiecutter_json_is_made_from_the_questions() -> None:
     assert json.loads(door.door(changed))["cloud"] == ["b", "a"], "the default stands first"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answers", pairwise(OFFERED), ids=lambda answers: "-".join(answers.values()))
 def test_the_tree_is_copiers(cookies: Any, whole: Path, tmp_path: Path, answers: Answers) -> None:
     result = cookies.bake(template=str(whole), extra_context={"project_slug": "churn", **answers})
@@ -64,6 +65,7 @@ def test_the_tree_is_copiers(cookies: Any, whole: Path, tmp_path: Path, answers:
     assert not difference(Path(result.project_path), tree(fresh))
 
 
+@pytest.mark.slow
 def test_it_can_be_updated_and_has_what_was_typed(whole: Path, tmp_path: Path) -> None:
     """From an address, at the commit that the questions came from; then to a release and another answer."""
     address = tmp_path / "lean-mlops.git"

@@ -8,6 +8,8 @@ import pytest
 from conftest import Project, clean_environment, git, render
 from services.gitlab import TOOL
 
+pytestmark = pytest.mark.slow
+
 LOCAL = """check: licences
 
 licences: ## Look at the licences
@@ -65,7 +67,6 @@ def test_verbs_and_checks_of_the_users_own(template: Path, tmp_path: Path) -> No
     assert "echo looked at the licences" in checks[0] and "ruff check" in checks[1]
 
 
-@pytest.mark.slow
 def test_gitlab_takes_the_jobs_of_a_file_of_the_users_own(template: Path, tmp_path: Path) -> None:
     project = render(template, tmp_path / "churn", ci="gitlab")
     git(project, "remote", "add", "origin", "git@gitlab.example.com:acme/churn.git")
@@ -81,7 +82,6 @@ def test_gitlab_takes_the_jobs_of_a_file_of_the_users_own(template: Path, tmp_pa
     assert jobs() - before == {"mine"} and "check" in before
 
 
-@pytest.mark.slow
 def test_hooks_run_around_steps_and_on_moves(trained_copy: Project) -> None:
     project = trained_copy
     (project.path / "src/churn/hooks.py").write_text(HOOKS)
@@ -98,7 +98,6 @@ def test_hooks_run_around_steps_and_on_moves(trained_copy: Project) -> None:
     assert len(notes) == 4 and notes[3].startswith("promote ") and notes[3].endswith("by Ada: monday")
 
 
-@pytest.mark.slow
 def test_what_a_users_hooks_lack_is_not_called(make_project: Callable[..., Project]) -> None:
     """An empty hooks.py, and one whose import fails, which is said and not passed over."""
     project = make_project()

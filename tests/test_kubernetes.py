@@ -21,6 +21,8 @@ from services import kube_api
 from services.kube_cluster import VERSION, Cluster, is_ready
 from tools import KUBECTL
 
+pytestmark = pytest.mark.slow
+
 ONE, TWO, THREE = (f"20260101T00000{n}Z-abcd{n}" for n in (1, 2, 3))
 PRODUCTION, STAGING = "churn-production", "churn-staging"
 OVERLAYS = ("overlays/staging", "overlays/production", "overlays/canary", "jobs")
@@ -485,7 +487,6 @@ def test_the_cronjobs_are_installed_once_what_they_need_is_there(site: Site) -> 
     assert not site.cluster.find(PRODUCTION, "cronjobs")
 
 
-@pytest.mark.slow
 def test_the_verbs_of_the_makefile(site: Site, trained: Path, environment: Path, tmp_path: Path) -> None:
     for store in ("mlflow.db", "mlartifacts"):
         subprocess.run(["cp", "-R", trained / store, site.path], check=True)

@@ -166,7 +166,7 @@ def _first_release(site: Site) -> None:
         site.lifecycle("fetch", version, "--to", f"build/{version}")
 
 
-@pytest.fixture(scope="module", params=["mlflow", "s3"])
+@pytest.fixture(scope="module", params=[pytest.param("mlflow", marks=pytest.mark.long), "s3"])
 def site(request: pytest.FixtureRequest, sites: Callable[[str], Site]) -> Site:
     return sites(request.param)
 
@@ -465,6 +465,7 @@ def stacks(path: Path, env: dict[str, str], cloud: aws.Aws, name: str, *verbs: s
     return first
 
 
+@pytest.mark.long
 @pytest.mark.node
 @pytest.mark.base
 def test_gitlab_from_a_push_to_production_and_back(
@@ -492,6 +493,7 @@ def test_gitlab_from_a_push_to_production_and_back(
     assert "insufficient data" in pipeline.run("drift", ok=False, DO="drift")
 
 
+@pytest.mark.long
 @pytest.mark.base
 def test_github_from_a_push_to_production_and_back(
     workshop: Workshop, cloud: aws.Aws, tmp_path: Path

@@ -15,6 +15,8 @@ from lifecycle.errors import LifecycleError
 from lifecycle.project import VARIABLE, Project
 from lifecycle.vendored import DIGESTS, check_vendored, refuse_changes
 
+pytestmark = pytest.mark.slow
+
 LIBRARY = ROOT / "template/vendor/lifecycle"
 spec = importlib.util.spec_from_file_location("digests", ROOT / "scripts/digests.py")
 assert spec and spec.loader

@@ -11,6 +11,8 @@ import yaml
 from conftest import clean_environment, render
 from tools import KUBECTL
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def shared(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -23,7 +25,6 @@ def check(project: Path) -> tuple[bool, str]:
     return done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("registry", ["mlflow", "s3"])
 def test_every_overlay_passes_every_check(template: Path, tmp_path: Path, registry: str) -> None:
     project = render(template, tmp_path / "churn", deploy="kubernetes", registry=registry)
@@ -47,7 +48,6 @@ def test_every_overlay_passes_every_check(template: Path, tmp_path: Path, regist
     assert volumes[0]["persistentVolumeClaim"] == {"claimName": "churn-counts"}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "old", "new", "says"),
     [

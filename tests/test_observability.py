@@ -23,6 +23,8 @@ from services.troubles import until, with_environment
 
 from lean_mlops.shell import free_port
 
+pytestmark = pytest.mark.slow
+
 FOLDER = ROOT / "template/observability"
 SERIES = ROOT / "tests/rules_test.yml"
 TOKEN = "a-token-of-enough-length"
@@ -181,7 +183,6 @@ def site(template: Path, environment: Path, tmp_path_factory: pytest.TempPathFac
         yield site
 
 
-@pytest.mark.slow
 @pytest.mark.prometheus
 def test_from_requests_to_a_retraining(site: Site) -> None:
     project = site.project
@@ -200,7 +201,6 @@ def test_from_requests_to_a_retraining(site: Site) -> None:
     assert [item["aliases"] for item in versions] == [["staging"], ["production"]]
 
 
-@pytest.mark.slow
 @pytest.mark.prometheus
 def test_the_loop_gives_its_metrics_to_those_who_may(site: Site) -> None:
     assert {item["metric"]["job"]: item["value"][1] for item in site.query("up")} == {
@@ -210,7 +210,6 @@ def test_the_loop_gives_its_metrics_to_those_who_may(site: Site) -> None:
     assert site.query('topk(1, lifecycle_feature_ks{feature="distance_km"})')[0]["value"][1] > "0.1"
 
 
-@pytest.mark.slow
 @pytest.mark.prometheus
 @pytest.mark.parametrize("panel", BOARD["panels"], ids=lambda panel: panel["title"])
 def test_every_panel_shows_something(site: Site, panel: dict[str, Any]) -> None:

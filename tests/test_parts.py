@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 # What debian.sh --check itself calls; nothing of any part.
 SHELL = ("cut", "env", "sed", "sh", "tr")
 TESTS = """
@@ -88,6 +90,22 @@ def test_in_ci_nothing_can_be_skipped(tmp_path: Path, text: str) -> None:
 def test_elsewhere_any_skip_is_told_with_its_reason(tmp_path: Path) -> None:
     done = run(tmp_path, SKIPS["by a fixture"])
     assert done.returncode == 0 and "\n1 skipped: tired\n" in done.stdout, done.stdout
+
+
+LONG = "import pytest\n@pytest.mark.long\ndef test_long(): pass\ndef test_short(): pass\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "ran", "left"),
+    [((), 1, True), (("--long",), 2, False), (("-m", "not slow", "--long"), 1, False)],
+)
+@pytest.mark.parametrize("processes", ["0", "2"])
+def test_long_tests_run_when_asked_for_and_are_counted_otherwise(
+    tmp_path: Path, words: tuple[str, ...], ran: int, left: bool, processes: str
+) -> None:
+    done = run(tmp_path, LONG, *words, "-n", processes)
+    assert f"{ran} passed" in done.stdout, done.stdout + done.stderr
+    assert ("1 long tests did not run: make test-long runs all" in done.stdout) == left
 
 
 def test_a_person_may_leave_parts_out(tmp_path: Path) -> None:

@@ -9,9 +9,14 @@ import pytest
 from conftest import ROOT, clean_environment, git
 from updating import commit
 
+pytestmark = pytest.mark.slow
+
 IDENTITY = {
     f"GIT_{who}_{what}": "ada@example.com" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
 }
+
+OPTION = 'def pytest_addoption(parser):\n    parser.addoption("--long", action="store_true")\n'
+PASSES = "def test_it(pytestconfig):\n    assert pytestconfig.option.long, 'some are left out'\n"
 
 
 @pytest.fixture
@@ -24,7 +29,8 @@ def repository(tmp_path: Path) -> Path:
     (tmp_path / "pyproject.toml").write_text('[project]\nname = "x"\nversion = "0.0.9"\n')
     (tmp_path / ".gitignore").write_text("__pycache__/\n.pytest_cache/\n")
     for name in ("update", "transitions", "make_update", "door"):
-        (tmp_path / f"tests/test_{name}.py").write_text("def test_it() -> None:\n    assert True\n")
+        (tmp_path / f"tests/test_{name}.py").write_text(PASSES)
+    (tmp_path / "tests/conftest.py").write_text(OPTION)
     git(tmp_path, "init", "-q")
     commit(tmp_path, "Start")
     git(tmp_path, "tag", "v0.1.0")

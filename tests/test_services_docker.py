@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from services import docker
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "scripts/debian.sh"
 HARDENED = (

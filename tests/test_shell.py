@@ -8,6 +8,8 @@ import pytest
 from conftest import ROOT, render
 from tools import BIN, UV
 
+pytestmark = pytest.mark.slow
+
 COMPOSE = "deploy/docker/compose.yaml"
 
 

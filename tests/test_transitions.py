@@ -94,7 +94,18 @@ def outcomes(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Outcom
     return Outcomes(renders, tmp_path_factory.mktemp("transitions"))
 
 
-@pytest.mark.parametrize("transition", TRANSITIONS, ids="-".join)
+def first(transition: Transition) -> bool:
+    """Whether it is the first of its question: the others take too long for each change."""
+    return transition == next(each for each in TRANSITIONS if each[0] == transition[0])
+
+
+@pytest.mark.parametrize(
+    "transition",
+    [
+        pytest.param(each, marks=() if first(each) else pytest.mark.long, id="-".join(each))
+        for each in TRANSITIONS
+    ],
+)
 def test_it_is_a_fresh_render_with_the_edits(outcomes: Outcomes, transition: Transition) -> None:
     outcome = outcomes.of(transition)
     assert not outcome.wrong, "\n".join(outcome.wrong)
@@ -121,6 +132,7 @@ def test_the_comparison_sees_what_is_wrong(outcomes: Outcomes) -> None:
     assert found == {"Makefile": "differs", name: "differs"} | lost
 
 
+@pytest.mark.long
 def test_the_tables_in_docs_are_what_was_counted(outcomes: Outcomes) -> None:
     tables = by_transition(outcomes) + "\n" + by_edit(outcomes)
     head, _, rest = PAGE.read_text().partition("<!-- counted -->\n")

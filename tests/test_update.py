@@ -38,10 +38,12 @@ def offered(older: str) -> dict[str, list[str]]:
     return {name: [value for value in then[name] if value in now[name]] for name in then if name in now}
 
 
-CASES = [
-    (older, answers)
-    for older in OLDER
-    for answers in (pairwise if older == SYNTHETIC else each_once)(offered(older))
+# Each answer once for each older template; and each pair of answers once in the long tests.
+CASES = [(older, answers) for older in OLDER for answers in each_once(offered(older))]
+CASES += [
+    pytest.param(SYNTHETIC, answers, marks=pytest.mark.long)
+    for answers in pairwise(offered(SYNTHETIC))
+    if (SYNTHETIC, answers) not in CASES
 ]
 
 
@@ -105,6 +107,7 @@ def fresh(repositories: dict[str, Path], tmp_path_factory: pytest.TempPathFactor
     return {older: Renders(path, tmp_path_factory.mktemp("fresh")) for older, path in repositories.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("older", "answers"), CASES, ids=case_name)
 def test_nothing_is_lost(
     repositories: dict[str, Path], fresh: dict[str, Renders], tmp_path: Path, older: str, answers: Answers
