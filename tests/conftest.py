@@ -14,6 +14,7 @@ from typing import Any
 import copier
 import jinja2.environment
 import pytest
+from filelock import FileLock
 from tools import BIN, UV
 from xdist.scheduler import LoadScopeScheduling
 
@@ -25,6 +26,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 ROOT = Path(__file__).parents[1]
 pytest_plugins = ["parts", "services.site", "services.pipelines"]
 # Each takes minutes in one process, so they begin early: begun last, one would run on alone at the end.
+QUICK = {"registry": "s3"}  # a command on a folder takes a tenth of the time that importing MLflow takes
 LONG = {f"test_{name}.py" for name in ("lambda", "orchestrators", "registry", "story")}
 
 
@@ -119,16 +121,33 @@ def render(template: Path, to: Path, vcs_ref: str | None = None, **answers: Any)
     return to
 
 
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """Return a folder that the first process of a run that asks for it makes; the others wait for it."""
+    folder = (
+        factory.getbasetemp().parent / f"{name}-of-{os.environ.get('PYTEST_XDIST_TESTRUNUID', os.getpid())}"
+    )
+    with FileLock(f"{folder}.lock"):
+        if not (folder / ".made").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            (folder / ".made").touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def environment(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One environment with everything that a rendered project needs, whatever its answers."""
-    project = render(template, tmp_path_factory.mktemp("environment") / "churn")
-    venv = project.parent / "venv"
-    env = clean_environment(UV_PROJECT_ENVIRONMENT=str(venv))
-    for words in (["sync", "--no-install-project"], ["pip", "install", "--python", str(venv), "boto3"]):
-        subprocess.run([UV, *words, "--quiet"], cwd=project, env=env, check=True)
-    shutil.copy(project / "uv.lock", venv / "uv.lock")
-    return venv
+    """One environment with all that a rendered project needs, whatever its answers: do not change it."""
+
+    def make(folder: Path) -> None:
+        project = render(template, folder / "churn", registry="mlflow")
+        env = clean_environment(UV_PROJECT_ENVIRONMENT=str(folder / "venv"))
+        boto3 = ["pip", "install", "--python", str(folder / "venv"), "boto3"]
+        for words in (["sync", "--no-install-project"], boto3):
+            subprocess.run([UV, *words, "--quiet"], cwd=project, env=env, check=True)
+        shutil.copy(project / "uv.lock", folder / "venv/uv.lock")
+
+    return once(tmp_path_factory, "environment", make) / "venv"
 
 
 @dataclass
@@ -185,7 +204,7 @@ def make_project(template: Path, environment: Path, tmp_path: Path) -> Callable[
     """Render a project: make_project(task="classification", …)."""
 
     def make(name: str = "churn", **answers: Any) -> Project:
-        path = render(template, tmp_path / name, **answers)
+        path = render(template, tmp_path / name, **QUICK | answers)
         shutil.copy(environment / "uv.lock", path)
         return Project(path, environment)
 
@@ -195,12 +214,15 @@ def make_project(template: Path, environment: Path, tmp_path: Path) -> Callable[
 @pytest.fixture(scope="session")
 def trained(template: Path, environment: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A regression project whose steps have run once and whose version is in production: do not change it."""
-    path = render(template, tmp_path_factory.mktemp("trained") / "churn")
-    shutil.copy(environment / "uv.lock", path)
-    project = Project(path, environment)
-    project.train()
-    project.lifecycle("promote", "--why", "first release")
-    return path
+
+    def make(folder: Path) -> None:
+        path = render(template, folder / "churn", **QUICK)
+        shutil.copy(environment / "uv.lock", path)
+        project = Project(path, environment)
+        project.train()
+        project.lifecycle("promote", "--why", "first release")
+
+    return once(tmp_path_factory, "trained", make) / "churn"
 
 
 @pytest.fixture

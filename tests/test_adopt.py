@@ -50,7 +50,9 @@ def typed(folder: Path) -> tuple[Path, list[str]]:
     return folder / "flats.parquet", ["--target", "price", "--time", "sold"]
 
 
-@pytest.mark.parametrize("bring", [cancer, spreadsheet, typed], ids=lambda bring: bring.__name__)
+@pytest.mark.parametrize(
+    "bring", [typed, *(pytest.param(bring, marks=pytest.mark.long) for bring in (cancer, spreadsheet))]
+)
 def test_a_file_of_your_own_becomes_a_version_and_clean_code(
     make_project: Callable[..., Project], tmp_path: Path, bring: Callable[[Path], tuple[Path, list[str]]]
 ) -> None:

@@ -34,7 +34,9 @@ def image(version: str, name: str = "churn") -> str:
 
 @pytest.fixture(scope="module")
 def shared(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return render(template, tmp_path_factory.mktemp("kubernetes") / "churn", deploy="kubernetes")
+    return render(
+        template, tmp_path_factory.mktemp("kubernetes") / "churn", registry="s3", deploy="kubernetes"
+    )
 
 
 @dataclass
@@ -488,8 +490,7 @@ def test_the_cronjobs_are_installed_once_what_they_need_is_there(site: Site) -> 
 
 
 def test_the_verbs_of_the_makefile(site: Site, trained: Path, environment: Path, tmp_path: Path) -> None:
-    for store in ("mlflow.db", "mlartifacts"):
-        subprocess.run(["cp", "-R", trained / store, site.path], check=True)
+    subprocess.run(["cp", "-R", trained / "registry", site.path], check=True)
     (tmp_path / "bin").mkdir()
     lifecycle = tmp_path / "bin/lifecycle"
     lifecycle.write_text("#!/bin/sh\nexec python -c 'from lifecycle.cli import main; main()' \"$@\"\n")

@@ -479,6 +479,7 @@ def test_airflow_a_killed_worker_and_overlapping_runs(on_airflow: Airflow, heard
     on_airflow.project.lifecycle("end", "--run", "another-host", "--code", "0")
 
 
+@pytest.mark.long
 def test_airflow_a_step_that_hangs_is_stopped_at_the_limit(on_airflow: Airflow, heard: Heard) -> None:
     heard.take()
     limits(on_airflow.project, limit_minutes=0.15)
@@ -492,6 +493,7 @@ def test_airflow_a_step_that_hangs_is_stopped_at_the_limit(on_airflow: Airflow, 
     limits(on_airflow.project, limit_minutes=60)
 
 
+@pytest.mark.long
 def test_airflow_the_registry_is_down(on_airflow: Airflow, heard: Heard) -> None:
     heard.take()
     Trouble(on_airflow.project).make("x = 2")
@@ -515,6 +517,7 @@ def test_airflow_goes_on_at_the_step_that_failed(on_airflow: Airflow) -> None:
     assert (tasks["ingest"][1], tasks["validate"][1], tasks["train"]) == (1, 1, ("success", 2))
 
 
+@pytest.mark.long
 def test_airflow_watch_starts_a_retraining_on_new_data(on_airflow: Airflow) -> None:
     limits(on_airflow.project, cooldown_hours=0)
     Trouble(on_airflow.project).make("x = 4")
@@ -537,6 +540,7 @@ spec:
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("executor", ["KubernetesExecutor", "CeleryExecutor"])
 def test_airflow_parses_the_dags_for_other_executors(
     executor: str, on_airflow: Airflow, tmp_path: Path

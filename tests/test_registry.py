@@ -180,11 +180,14 @@ def test_a_version_can_be_made_again_from_its_lineage(
     }
 
 
-def test_mlflow_models_serve_answers_as_we_do(trained: Path, tmp_path: Path) -> None:
+def test_mlflow_models_serve_answers_as_we_do(trained_copy: Rendered, tmp_path: Path) -> None:
     """Its input example, posted to MLflow's own server, gets the prediction of the fixture row."""
-    model = next((trained / "mlartifacts").rglob("serving_input_example.json"))
-    fixture = json.loads((trained / "artifacts/candidate/manifest.json").read_text())["fixture"]
-    with mlflow.serve(tmp_path, f"sqlite:///{trained}/mlflow.db", "models:/churn@production") as url:
+    path = trained_copy.path
+    trained_copy.edit("pyproject.toml", 'registry = "s3"', 'registry = "mlflow"')
+    trained_copy.lifecycle("register")
+    model = next((path / "mlartifacts").rglob("serving_input_example.json"))
+    fixture = json.loads((path / "artifacts/candidate/manifest.json").read_text())["fixture"]
+    with mlflow.serve(tmp_path, f"sqlite:///{path}/mlflow.db", "models:/churn@staging") as url:
         request = urllib.request.Request(
             f"{url}/invocations", model.read_bytes(), {"Content-Type": "application/json"}
         )

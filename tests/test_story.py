@@ -69,9 +69,11 @@ class Home:
         return next(item["version"] for item in found if "production" in item["aliases"])
 
 
-@pytest.fixture(scope="module", params=["regression", "classification"])
+@pytest.fixture(scope="module", params=["regression-mlflow", "classification-s3"])
 def home(request: pytest.FixtureRequest, template: Path, tmp_path_factory: pytest.TempPathFactory) -> Home:
-    home = Home(render(template, tmp_path_factory.mktemp("story") / "churn", task=request.param))
+    task, registry = request.param.split("-")
+    path = render(template, tmp_path_factory.mktemp("story") / "churn", task=task, registry=registry)
+    home = Home(path)
     home.run("make setup")
     return home
 
