@@ -66,7 +66,7 @@ def test_a_range_gets_a_margin(low: float, high: float, whole: bool, found: tupl
     ],
 )
 def test_text_is_read_as_a_person_would(words: list[str], kind: str, reason: str) -> None:
-    reading = infer.read_text(pd.Series(words), False, is_target=False, parquet=True)
+    reading = infer.read_column(pd.Series(words), False, is_target=False, parquet=True)
     assert (reading.kind, reading.why, reading.fault) == (kind, reason, "")
     column = pd.Series(words, name="x")
     assert len(eval(reading.code.replace("{x}", "column") or "column", {"pd": pd, "column": column})) == len(

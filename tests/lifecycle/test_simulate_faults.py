@@ -5,21 +5,21 @@ import pandas as pd
 import pytest
 from lifecycle import settings
 from lifecycle.project import Project
-from lifecycle.simulate import faults, world
+from lifecycle.simulate import faults, loop
 from lifecycle.simulate.faults import STORY, Fault
 
 
 @pytest.fixture
-def scene(project: Project, predictor) -> world.World:
-    return world.build(predictor, project.valid, settings.load(project), per_hour=40)
+def scene(project: Project, predictor) -> loop.World:
+    return loop.World(predictor, project.valid, settings.load(project), per_hour=40)
 
 
-def accepted(scene: world.World, rows: dict[str, np.ndarray]) -> np.ndarray:
+def accepted(scene: loop.World, rows: dict[str, np.ndarray]) -> np.ndarray:
     return np.logical_and.reduce([c.accepts(rows[c.name]) for c in scene.predictor.schema.columns])
 
 
 @pytest.mark.parametrize("fault", STORY, ids=lambda fault: fault.name)
-def test_a_fault_changes_what_it_says(scene: world.World, fault: Fault) -> None:
+def test_a_fault_changes_what_it_says(scene: loop.World, fault: Fault) -> None:
     schema, random = scene.predictor.schema, np.random.default_rng(0)
     rows = faults.apply(fault, scene.rows, schema, scene.deviations, random)
     changed = [name for name in rows if pd.Series(rows[name]).ne(pd.Series(scene.rows[name])).mean() > 0.4]
@@ -36,8 +36,8 @@ def test_concept_drift_gives_another_class_to_a_share_of_the_rows() -> None:
     assert 0.3 < (faults.truth(fault, labels, 3, np.random.default_rng(0)) != labels).mean() < 0.4
 
 
-def test_a_window_holds_exactly_its_last_steps(scene: world.World) -> None:
-    window, random, drawn = world.Window(scene.reference, steps=3), np.random.default_rng(0), []
+def test_a_window_holds_exactly_its_last_steps(scene: loop.World) -> None:
+    window, random, drawn = loop.Window(scene.reference, steps=3), np.random.default_rng(0), []
     name = faults.numeric(scene.predictor.schema)[0].name
     for step in range(7):
         rows, _ = scene.draw(random, hours=1)
@@ -52,7 +52,7 @@ def test_a_window_holds_exactly_its_last_steps(scene: world.World) -> None:
     assert window.rejected == 4 + 5 + 6
 
 
-def test_a_step_without_accepted_rows_is_counted_as_rejected(scene: world.World) -> None:
-    window = world.Window(scene.reference, steps=3)
+def test_a_step_without_accepted_rows_is_counted_as_rejected(scene: loop.World) -> None:
+    window = loop.Window(scene.reference, steps=3)
     window.add({name: values[:0] for name, values in scene.rows.items()}, np.empty(0), rejected=9)
     assert (window.total.rows, window.rejected) == (0, 9)

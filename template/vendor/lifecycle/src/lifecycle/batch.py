@@ -4,6 +4,7 @@ Memory does not grow with a file, and the same rules decide about a value as in 
 """
 
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
@@ -37,13 +38,15 @@ Place = tuple[Any, str]  # file system, path
 
 
 def score(project: Project, source: str, to: str, model: Path, shard: str | None = None) -> Iterator[str]:
-    """Predict every Parquet file under a folder or s3://bucket/prefix, as `lifecycle score` describes it.
+    """Predict every Parquet file under a folder or s3://bucket/prefix; yield a line for each file.
 
-    Yields a line for each file. to: the folder, in which results go into one of the version. model: the
-    version's folder. shard: "I/N"; else the environment of a Job says it.
-    Raises DataError that names the files which cannot be scored, after all others.
+    to: the folder, in which results go into one of the version. model: the version's folder. shard: "I/N";
+    else the environment of a Job says it. Raises DataError at the end, which names the files not scored.
     """
-    index, shards = _shard(shard)
+    text = shard or f"{os.environ.get('JOB_COMPLETION_INDEX', 0)}/{os.environ.get('JOB_COMPLETIONS', 1)}"
+    if not (found := re.fullmatch(r"(\d+)/(\d+)", text)) or int(found[1]) >= int(found[2]):
+        raise LifecycleError(f"{text} is no shard", "0/4 is the first of four; a Job sets JOB_COMPLETIONS")
+    index, shards = int(found[1]), int(found[2])
     version, predictor = verify(model).version, Predictor(model, project.features.build)
     (store, root), (target, results) = _open(source), _open(f"{to}/version={version}")
     mine = _files(store, root)[index::shards]
@@ -61,15 +64,6 @@ def score(project: Project, source: str, to: str, model: Path, shard: str | None
         lines = [f"{len(failed)} of {len(mine)} files were not scored", *failed]
         raise DataError("\n".join(lines), "fix them and run it again: what is done is not done twice")
     yield f"shard {index}/{shards}: all {len(mine)} files are there"
-
-
-def _shard(given: str | None) -> tuple[int, int]:
-    """Return (index, number of shards); a pod of an Indexed Job has them in its environment."""
-    text = given or f"{os.environ.get('JOB_COMPLETION_INDEX', 0)}/{os.environ.get('JOB_COMPLETIONS', 1)}"
-    index, _, number = text.partition("/")
-    if not (index.isdecimal() and number.isdecimal() and int(index) < int(number)):
-        raise LifecycleError(f"{text} is no shard", "0/4 is the first of four; a Job sets JOB_COMPLETIONS")
-    return int(index), int(number)
 
 
 def _open(place: str) -> Place:
@@ -91,10 +85,7 @@ def _files(store: Any, root: str) -> list[str]:
 
 
 def _read(source: Place, columns: set[str] | None = None) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """Stream a file: yield the number of all its rows with each batch, of which the first is empty.
-
-    Raises DataError if it cannot be read.
-    """
+    """Yield the number of a file's rows with each batch, of which the first is empty. Raises DataError."""
     store, path = source
     # Without these two Arrow reads ahead, and keeps what it has read. Requests to a bucket are slow: fewer.
     size = 1 << (20 if isinstance(store, fs.LocalFileSystem) else 23)
@@ -164,15 +155,15 @@ def count(source: Path, predictor: Predictor, reference: Profile, module: Any) -
             with suppress(DataError):  # a column is missing or of another type
                 plain = is_plain(rules.SCHEMA) and bool(from_arrow(batch, columns))
             continue
-        found = _summaries(batch, columns, rules.MAX_NULL_RATE) if plain else []
-        if not found or not all(fits for fits, _ in found):
+        summaries = [_summary(batch[c.name], c, rules.MAX_NULL_RATE) for c in columns] if plain else []
+        if not summaries or not all(fits for fits, _ in summaries):
             batch = pa.RecordBatch.from_pandas(check(batch.to_pandas(), rules), preserve_index=False)
-            found = _summaries(batch, columns, rules.MAX_NULL_RATE)
+            summaries = [_summary(batch[c.name], c, rules.MAX_NULL_RATE) for c in columns]
         every = max(1, total // PREDICTED)
         chosen = np.arange(-counted.rows % every, batch.num_rows, every)
         if len(chosen):
             counted.add_predictions(predictor.predict_arrays(from_arrow(batch.take(chosen), columns)[0]))
-        for column, (_, values) in zip(columns, found, strict=True):
+        for column, (_, values) in zip(columns, summaries, strict=True):
             if column.kind == "category":
                 histogram.add_names(counted.features[column.name], values)
             elif column.kind != "datetime":
@@ -181,15 +172,9 @@ def count(source: Path, predictor: Predictor, reference: Profile, module: Any) -
     return counted
 
 
-def _summaries(batch: pa.RecordBatch, columns: list[Column], most_missing: float) -> list[tuple[bool, Any]]:
-    return [_summary(batch.column(column.name), column, most_missing) for column in columns]
-
-
 def _summary(values: pa.Array, column: Column, most_missing: float) -> tuple[bool, Any]:
-    """Return whether the schema allows all values, and what to count: numbers, or names with their counts.
-
-    It is asked about the few that decide for all: the distinct values, or the ends of a range.
-    """
+    """Return whether the schema allows all values, and what to count: numbers, or names with their counts."""
+    # The schema is asked about the few values that decide for all: the distinct ones, or the ends of a range.
     missing, deciding, found = values.null_count, np.array([]), None
     if column.kind == "category":
         counts = pc.value_counts(values)

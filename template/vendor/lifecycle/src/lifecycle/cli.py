@@ -8,8 +8,8 @@ import click
 from . import console
 from .errors import USAGE, LifecycleError, missing_extra
 
-# Each command, the module that holds it, and its line in --help. A module is imported only when one of its
-# commands is called, because scikit-learn and MLflow take seconds.
+# Each command, the module that holds it (in commands/, unless it names a room), and its line in --help. It is
+# imported only when one of its commands is called, because scikit-learn and MLflow take seconds.
 COMMANDS = {
     "ingest": ("pipeline", "Read the data by your data.py into one Parquet file."),
     "validate": ("pipeline", "Stop at data that breaks schema.py."),
@@ -41,15 +41,15 @@ COMMANDS = {
     "step": ("automation", "Run one step of dvc.yaml, or all, under the time limit."),
     "end": ("automation", "Report how a retraining ended, and give the lock back."),
     "listen": ("automation", "Serve webhooks that ask for retraining, and metrics of the loop."),
-    "adopt": ("adopt", "Write data, schema, features and model for a file of your own."),
-    "simulate": ("simulate", "Replay months of traffic with injected faults."),
+    "adopt": ("adopt.command", "Write data, schema, features and model for a file of your own."),
+    "simulate": ("simulate.command", "Replay months of traffic with injected faults."),
     "update": ("update", "Pull what is new in the template, on a branch."),
     "vendored": ("update", "Check that nothing in vendor/lifecycle was changed."),
-    "lambda": ("aws_lambda", "Release, roll back and watch the function in AWS."),
+    "lambda": ("deploy.aws_lambda.command", "Release, roll back and watch the function in AWS."),
 }
 
-# The extra of the library without which a module of commands cannot be imported, if it is not "train".
-EXTRA = {"serving": "serve", "monitoring": "monitor", "automation": "monitor", "aws_lambda": "s3"}
+# The extra of the library without which the commands of a module or room cannot be imported, if not "train".
+EXTRA = {"serving": "serve", "monitoring": "monitor", "automation": "monitor", "deploy": "s3"}
 
 
 class Lazy(click.Group):
@@ -66,12 +66,13 @@ class Lazy(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module, line = COMMANDS[cmd_name]
+        path = module if "." in module else f"commands.{module}"
         try:
-            found = import_module(f".commands.{module}", __package__)
+            found = import_module(f"{__package__}.{path}")
         except ModuleNotFoundError as error:
             if (error.name or "").partition(".")[0] == __package__:
                 raise
-            raise missing_extra(EXTRA.get(module, "train"), error) from error
+            raise missing_extra(EXTRA.get(module.partition(".")[0], "train"), error) from error
         command = getattr(found, "lambda_" if cmd_name == "lambda" else cmd_name)
         command.help = command.help or line
         return command

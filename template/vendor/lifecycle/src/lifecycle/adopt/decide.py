@@ -73,8 +73,7 @@ def time_of(frame: pd.DataFrame, kinds: dict[str, Kind]) -> str | None:
 
 def has_clock(times: pd.Series) -> bool:
     """Return whether the times of day vary: a plain date has no hour to use as a feature."""
-    known = times.dropna()
-    return bool((known - known.dt.normalize()).nunique() > 1)
+    return (times - times.dt.normalize()).nunique() > 1  # missing ones do not count
 
 
 def useless(frame: pd.DataFrame, names: set[str]) -> dict[str, str]:

@@ -23,22 +23,17 @@ CLOCKS = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p"
 
 @dataclass(frozen=True)
 class Reading:
-    """What a column is.
-
-    code: the expression that converts it, with {x} for the column; "" if none is needed. missing: the texts
-    in it that stand for a missing value, as spelled. as_text: read_csv must not convert it by itself.
-    fault: why the column cannot be used, else "".
-    """
+    """What a column is."""
 
     kind: Kind
     why: str = ""
-    code: str = ""
-    missing: tuple[str, ...] = ()
-    as_text: bool = False
-    fault: str = ""
+    code: str = ""  # the expression that converts it, with {x} for the column; "" if none is needed
+    missing: tuple[str, ...] = ()  # the texts in it that stand for a missing value, as spelled
+    as_text: bool = False  # read_csv must not convert it by itself
+    fault: str = ""  # why the column cannot be used
 
 
-def read_typed(column: pd.Series) -> Reading:
+def _typed(column: pd.Series) -> Reading:
     """Return the reading of a column of a Parquet file that is not text."""
     if isinstance(column.dtype, pd.DatetimeTZDtype):
         return Reading("datetime", "converted to UTC", "{x}.dt.tz_convert(None)")
@@ -53,28 +48,29 @@ def read_typed(column: pd.Series) -> Reading:
     return Reading("category", fault=f"holds {inner} values, which no model here takes")
 
 
-def is_text(column: pd.Series) -> bool:
-    """Return whether every value of a column is text or missing."""
+def _is_text(column: pd.Series) -> bool:
     return types.infer_dtype(column, skipna=True) in ("string", "empty")
 
 
-def distinct(column: pd.Series) -> tuple[pd.Series, pd.Series]:
+def _distinct(column: pd.Series) -> tuple[pd.Series, pd.Series]:
     """Return the distinct values as spelled, and without surrounding blanks and texts that mean missing."""
     spelled = pd.Series(column.dropna().unique(), dtype="str")
     words = spelled.str.strip()
     return spelled, words[~words.str.lower().isin(MISSING)]
 
 
-def decimal_comma(words: pd.Series) -> bool:
-    """Return whether these are numbers that can only be read with a decimal comma."""
-    sample = words.head(1000)
+def decimal_comma(column: pd.Series) -> bool:
+    """Return whether a column holds numbers that can only be read with a decimal comma."""
+    sample = _distinct(column.head(5000))[1].head(1000) if _is_text(column) else pd.Series(dtype="str")
     continental = len(sample) and sample.str.fullmatch(CONTINENTAL).all()
     return bool(continental and not sample.str.fullmatch(ENGLISH).all())
 
 
-def read_text(column: pd.Series, comma: bool, is_target: bool, parquet: bool) -> Reading:
-    """Return the reading of a column of text. comma: another column of the file has decimal commas."""
-    spelled, words = distinct(column)
+def read_column(column: pd.Series, comma: bool, is_target: bool, parquet: bool) -> Reading:
+    """Return the reading of a column. comma: a column of the file has decimal commas."""
+    if not _is_text(column):
+        return _typed(column)
+    spelled, words = _distinct(column)
     if words.empty:
         return Reading("category", "only missing values", missing=tuple(spelled))
     blanks = bool((spelled[words.index] != words).any())
@@ -128,7 +124,10 @@ def _boolean(words: pd.Series) -> Reading | None:
 def _time(words: pd.Series) -> Reading | None:
     """Return the one format that parses every word; a fault if two formats do."""
     first = str(words.iloc[0])
-    formats = [f for f in _formats(first) if _parses(words.head(1000), f) and _parses(words, f)]
+    formats = list(_formats(first))
+    for sample in (words.head(1000), words):
+        times = (pd.to_datetime(sample, format=f, utc=f == "ISO8601", errors="coerce") for f in formats)
+        formats = [form for form, parsed in zip(formats, times, strict=True) if parsed.notna().all()]
     if not formats:
         return None
     names = [form.replace("%", "") for form in formats]
@@ -149,11 +148,6 @@ def _formats(word: str) -> Iterator[str]:
         mark, year = parts[2], "%Y" if len(parts[4]) == 4 else "%y"
         orders = [f"%d{mark}%m{mark}{year}"] + ([f"%m{mark}%d{mark}{year}"] if mark != "." else [])
         yield from (order + clock for order in orders for clock in CLOCKS)
-
-
-def _parses(words: pd.Series, form: str) -> bool:
-    times = pd.to_datetime(words, format=form, utc=form == "ISO8601", errors="coerce")
-    return bool(times.notna().all())
 
 
 def _category(spelled: pd.Series, words: pd.Series, is_target: bool, blanks: bool) -> Reading:

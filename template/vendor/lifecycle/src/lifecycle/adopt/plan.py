@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..data.schema import Column, Kind
+from ..data.schema import Column
 from . import decide, infer, refuse, render
 from .infer import Reading
 from .read import Source
@@ -34,17 +34,13 @@ class Options:
 
 @dataclass
 class Plan:
-    """What was decided.
+    """What was decided."""
 
-    files: each file's text by name, incomplete if there are faults. columns: the target among them.
-    faults: what stands in the way. why, dropped: reasons by column.
-    """
-
-    files: dict[str, str] = field(default_factory=dict)
-    columns: list[Column] = field(default_factory=list)
-    faults: list[Fault] = field(default_factory=list)
-    why: dict[str, str] = field(default_factory=dict)
-    dropped: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)  # texts by name, incomplete if there are faults
+    columns: list[Column] = field(default_factory=list)  # the target among them
+    faults: list[Fault] = field(default_factory=list)  # what stands in the way
+    why: dict[str, str] = field(default_factory=dict)  # by column
+    dropped: dict[str, str] = field(default_factory=dict)  # why, by column
     task: str = ""
     why_task: str = ""
     time: str | None = None
@@ -58,12 +54,16 @@ def make(source: Source, at: str, options: Options) -> Plan:
     plan = Plan(faults=_name_faults(source, options), rows=len(source.rows))
     if source.rows.empty or len(set(source.header)) < len(source.header):
         return plan  # nothing more can be found out
-    readings = _read(source, options)
+    columns = {str(name): source.rows[name] for name in source.rows if name not in options.drop}
+    comma = any(infer.decimal_comma(column) for column in columns.values())
+    readings = {
+        name: infer.read_column(column, comma, name == options.target, source.parquet)
+        for name, column in columns.items()
+    }
     needed = (options.target, options.time)
-    bad = [name for name, reading in readings.items() if reading.fault]
-    for name in bad:
-        option = () if name in needed else ("--drop", name)
-        plan.faults.append(Fault(f"{name}: {readings[name].fault}", option))
+    bad = {name: reading.fault for name, reading in readings.items() if reading.fault}
+    for name, fault in bad.items():
+        plan.faults.append(Fault(f"{name}: {fault}", () if name in needed else ("--drop", name)))
     sound = {name: reading for name, reading in readings.items() if name not in bad}
     labelled = options.target if options.drop_unlabelled and options.target in sound else ""
     code = render.data(source, at, sound, [*options.drop, *bad], labelled)
@@ -74,8 +74,17 @@ def make(source: Source, at: str, options: Options) -> Plan:
     used = {name: reading for name, reading in sound.items() if name not in useless}
     plan.files["data.py"] = render.data(source, at, used, list(plan.dropped), labelled)
     _find_faults(plan, frame, used, options)
-    if not plan.faults:
-        _render(plan, frame, {name: reading.kind for name, reading in used.items()}, options)
+    if plan.faults:
+        return plan
+    plan.rows, kinds = len(frame), {name: reading.kind for name, reading in used.items()}
+    classes = options.target if plan.task == "classification" else None
+    plan.columns = [decide.column(frame[name], kind, name == classes) for name, kind in kinds.items()]
+    plan.estimator, plan.why_model = decide.estimator_for(plan.task, len(frame))
+    clocks = {name: decide.has_clock(frame[name]) for name, kind in kinds.items() if kind == "datetime"}
+    rate = decide.null_rate(frame[list(kinds)])
+    plan.files["schema.py"] = render.schema(plan.task, options.target, plan.time, plan.columns, rate)
+    plan.files["features.py"] = render.features(clocks, list(kinds))
+    plan.files["model.py"] = render.model(plan.estimator, plan.why_model)
     return plan
 
 
@@ -94,19 +103,6 @@ def _name_faults(source: Source, options: Options) -> list[Fault]:
     if options.target == options.time:
         faults.append(Fault(f"{options.target} cannot be both the target and the time"))
     return faults
-
-
-def _read(source: Source, options: Options) -> dict[str, Reading]:
-    rows = source.rows
-    kept = [str(name) for name in rows if name not in options.drop]
-    texts = {name for name in kept if infer.is_text(rows[name])}
-    comma = any(infer.decimal_comma(infer.distinct(rows[name].head(5000))[1]) for name in texts)
-    return {
-        name: infer.read_text(rows[name], comma, name == options.target, source.parquet)
-        if name in texts
-        else infer.read_typed(rows[name])
-        for name in kept
-    }
 
 
 def run_load(code: str, path: str) -> pd.DataFrame:
@@ -146,15 +142,3 @@ def _find_faults(plan: Plan, frame: pd.DataFrame, used: dict[str, Reading], opti
         if not fault and target is not None:
             fault = refuse.copies_target(frame[name], kind, target, plan.task)
         plan.faults += [fault] if fault else []
-
-
-def _render(plan: Plan, frame: pd.DataFrame, kinds: dict[str, Kind], options: Options) -> None:
-    plan.rows = len(frame)
-    classes = options.target if plan.task == "classification" else None
-    plan.columns = [decide.column(frame[name], kind, name == classes) for name, kind in kinds.items()]
-    plan.estimator, plan.why_model = decide.estimator_for(plan.task, len(frame))
-    clocks = {name: decide.has_clock(frame[name]) for name, kind in kinds.items() if kind == "datetime"}
-    rate = decide.null_rate(frame[list(kinds)])
-    plan.files["schema.py"] = render.schema(plan.task, options.target, plan.time, plan.columns, rate)
-    plan.files["features.py"] = render.features(clocks, list(kinds))
-    plan.files["model.py"] = render.model(plan.estimator, plan.why_model)

@@ -21,15 +21,12 @@ CHUNK = 1 << 20  # characters
 
 @dataclass(frozen=True)
 class Source:
-    """A file as it stands. In a CSV file every value is still text, and none counts as missing.
-
-    header: the column names as written, duplicates included. options: those of pandas.read_csv.
-    """
+    """A file as it stands. In a CSV file every value is still text, and none counts as missing."""
 
     path: Path
     rows: pd.DataFrame
-    header: list[str]
-    options: dict[str, Any] = field(default_factory=dict)
+    header: list[str]  # the names as written, duplicates included
+    options: dict[str, Any] = field(default_factory=dict)  # of pandas.read_csv
     parquet: bool = False
 
 

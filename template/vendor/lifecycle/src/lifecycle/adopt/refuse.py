@@ -79,32 +79,25 @@ def target_faults(target: pd.Series, kind: Kind, task: str) -> list[Fault]:
 
 def copies_target(values: pd.Series, kind: Kind, target: pd.Series, task: str) -> Fault | None:
     """Return the fault of a column that gives the target away (leakage): requests will not have it."""
-    found = _numeric_copy(values, target) if task == "regression" else _class_copy(values, kind, target)
+    found, missing = "", values.isna()
+    if task == "regression":
+        if is_numeric_dtype(values) and is_numeric_dtype(target):
+            both = _pairs(values.astype(float), target.astype(float))
+            if len(both) >= MIN_ROWS and both["x"].nunique() > 2:
+                most = max(abs(both["x"].corr(both["y"], method)) for method in ("pearson", "spearman"))
+                found = f"correlation {most:.4f}" if most > COPY else ""
+    elif not 1 < target.nunique() <= MAX_CLASSES:
+        return None
+    elif MIN_CLASS <= missing.sum() <= len(values) - MIN_CLASS and _determines(missing, target):
+        found = "missing exactly for some classes"
+    elif kind in ("category", "boolean") or values.nunique() <= MAX_CLASSES:
+        few = values.nunique() * MIN_CLASS <= values.notna().sum() and values.nunique() > 1
+        found = "each of its values has one class" if few and _determines(values, target) else ""
+    elif kind in NUMERIC and _separates(values, target):
+        found = "it alone separates the classes"
     if not found:
         return None
     return drop(str(values.name), f"{found}: a copy of {target.name}?", "if it is known at prediction time")
-
-
-def _numeric_copy(values: pd.Series, target: pd.Series) -> str:
-    if not (is_numeric_dtype(values) and is_numeric_dtype(target)):
-        return ""
-    both = _pairs(values.astype(float), target.astype(float))
-    if len(both) < MIN_ROWS or both["x"].nunique() < 3:
-        return ""
-    found = max(abs(both["x"].corr(both["y"], method)) for method in ("pearson", "spearman"))
-    return f"correlation {found:.4f}" if found > COPY else ""
-
-
-def _class_copy(values: pd.Series, kind: Kind, target: pd.Series) -> str:
-    if not 1 < target.nunique() <= MAX_CLASSES:
-        return ""
-    missing = values.isna()
-    if MIN_CLASS <= missing.sum() <= len(values) - MIN_CLASS and _determines(missing, target):
-        return "missing exactly for some classes"
-    if kind in ("category", "boolean") or values.nunique() <= MAX_CLASSES:
-        few = values.nunique() * MIN_CLASS <= values.notna().sum() and values.nunique() > 1
-        return "each of its values has one class" if few and _determines(values, target) else ""
-    return "it alone separates the classes" if kind in NUMERIC and _separates(values, target) else ""
 
 
 def _determines(values: pd.Series, target: pd.Series) -> bool:

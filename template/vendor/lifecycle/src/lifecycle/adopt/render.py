@@ -133,18 +133,17 @@ def data(source: Source, at: str, readings: dict[str, Reading], dropped: list[st
 
 def schema(task: str, target: str, time: str | None, columns: list[Column], null_rate: float) -> str:
     """Return schema.py."""
-    lines = "".join(f"        {literal(column.name)}: {_column(column)},\n" for column in columns)
+    lines = ""
+    for column in columns:
+        parts = [DTYPES.get(column.kind) or NULLABLE[column.kind][column.nullable]]
+        if column.allowed is not None:
+            parts.append(f"pa.Check.isin({literal(column.allowed)})")
+        elif column.minimum is not None:
+            parts.append(f"pa.Check.in_range({literal(column.minimum)}, {literal(column.maximum)})")
+        parts += ["nullable=True"] if column.nullable else []
+        lines += f"        {literal(column.name)}: pa.Column({', '.join(parts)}),\n"
     facts = {"task": task, "target": target, "time": time, "null_rate": null_rate}
     return SCHEMA.format(seal=BLANK, columns=lines, **{key: literal(value) for key, value in facts.items()})
-
-
-def _column(column: Column) -> str:
-    parts = [DTYPES.get(column.kind) or NULLABLE[column.kind][column.nullable]]
-    if column.allowed is not None:
-        parts.append(f"pa.Check.isin({literal(column.allowed)})")
-    elif column.minimum is not None:
-        parts.append(f"pa.Check.in_range({literal(column.minimum)}, {literal(column.maximum)})")
-    return f"pa.Column({', '.join(parts)}{', nullable=True' if column.nullable else ''})"
 
 
 def features(clocks: dict[str, bool], taken: list[str]) -> str:

@@ -64,7 +64,8 @@ def run(project: Project, file: Path, options: Options, force: bool = False) -> 
         shutil.copyfile(path, copy)
         done.append(f"your edited file is kept as {copy}")
     for name, text in formatted(project, plan.files).items():
-        write_text(package / name, seal(text))
+        sealed = text.replace(BLANK, SEAL.format(digest(text)), 1)  # taken while zeros stand in its place
+        write_text(package / name, sealed)
     if new != old:
         write_text(project.params, new)
         done.append(f"{project.params}: the model section now holds what {plan.estimator} takes")
@@ -89,11 +90,6 @@ def _refusal(file: Path, options: Options, faults: list[Fault], force: bool) -> 
 def digest(text: str) -> str:
     """Return the first 12 digits of a text's SHA-256."""
     return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def seal(text: str) -> str:
-    """Return a rendered file with its own digest, taken while zeros stand in its place."""
-    return text.replace(BLANK, SEAL.format(digest(text)), 1)
 
 
 def is_edited(path: Path) -> bool:

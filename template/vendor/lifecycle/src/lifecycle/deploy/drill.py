@@ -55,7 +55,13 @@ def drill(project: Project, releases: int, rate: float) -> Iterator[str]:
                 yield f"  {name:16} {act.seconds:5.1f} s  {act.requests:5} requests  {act.lost} lost"
                 yield from (f"    {count} times: {failure}" for failure, count in act.failures.items())
         engine = stage.run("docker", "version", "--format", "{{.Server.Version}}")
-    yield _write(project, acts, rate, engine)
+    where = f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Docker {engine}"
+    measured = f"{rate:.0f} requests a second, on {where}, {datetime.now(UTC):%F}."
+    facts = {"measured": measured, "rate": rate, "acts": [vars(act) for act in acts]}
+    evidence = project.root / "docs/evidence"
+    write_text(evidence / "drill.json", json.dumps(facts, indent=1) + "\n")
+    write_text(evidence / "drill.md", f"# Drill\n\n`make drill`: {measured}\n\n{table(acts)}\n")
+    yield f"\n{table(acts)}\n\n{measured} Written to {evidence}/drill.json and drill.md"
     if lost := sum(act.lost for act in acts if act.name in HARMLESS):
         raise LifecycleError(f"{lost} requests were lost", "docs/evidence/drill.md says in which step")
 
@@ -71,8 +77,8 @@ class Stage:
     def run(self, *words: str, ok: bool = True, text: str | None = None) -> str:
         """Run a command in the project and return its output. Raises LifecycleError if it ends otherwise."""
         own = {"NAME": self.name, "PORT": str(self.port), "BIND": "127.0.0.1", "DOMAIN": "", "WHY": "drill"}
-        options: dict[str, Any] = {"cwd": self.project.root, "env": os.environ | own, "input": text}
-        done = subprocess.run(words, capture_output=True, text=True, **options)
+        place, env = self.project.root, os.environ | own
+        done = subprocess.run(words, capture_output=True, text=True, cwd=place, env=env, input=text)
         if ok != (done.returncode == 0):
             output = (done.stdout + done.stderr)[-3000:]
             raise LifecycleError(f"{' '.join(words)} ended with {done.returncode}:\n{output}")
@@ -116,13 +122,3 @@ class Stage:
             if self.run("docker", "images", "--quiet", name):
                 self.run("docker", "rmi", name)
         shutil.rmtree(self.project.artifacts / "docker" / self.name, ignore_errors=True)
-
-
-def _write(project: Project, acts: list[Act], rate: float, engine: str) -> str:
-    where = f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Docker {engine}"
-    measured = f"{rate:.0f} requests a second, on {where}, {datetime.now(UTC):%F}."
-    facts = {"measured": measured, "rate": rate, "acts": [vars(act) for act in acts]}
-    evidence = project.root / "docs/evidence"
-    write_text(evidence / "drill.json", json.dumps(facts, indent=1) + "\n")
-    write_text(evidence / "drill.md", f"# Drill\n\n`make drill`: {measured}\n\n{table(acts)}\n")
-    return f"\n{table(acts)}\n\n{measured} Written to {evidence}/drill.json and drill.md"

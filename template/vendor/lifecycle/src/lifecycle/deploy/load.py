@@ -22,29 +22,23 @@ HEAD = ("what", "times", "requests", "lost", "took, median", "slowest", "until t
 
 @dataclass
 class Request:
-    """version: which one answered; "" if the request was lost. failure: why it was."""
-
     at: float
     seconds: float
-    version: str
-    failure: str
+    version: str  # which one answered; "" if the request was lost
+    failure: str  # why it was lost
 
 
 @dataclass
 class Act:
-    """What happened during one step.
-
-    switched: seconds until the version before gave its last answer. failures: why requests were lost, and how
-    often. p99_ms: of all requests meanwhile.
-    """
+    """What happened during one step."""
 
     name: str
     seconds: float
-    switched: float
+    switched: float  # seconds until the version before gave its last answer
     requests: int
     lost: int
-    failures: dict[str, int]
-    p99_ms: float
+    failures: dict[str, int]  # why requests were lost, and how often
+    p99_ms: float  # of all requests meanwhile
 
 
 @dataclass
@@ -61,20 +55,20 @@ class Load:
     def running(self) -> Iterator[None]:
         """Send from other threads until the block ends."""
         over = threading.Event()
-        with ThreadPoolExecutor(CONNECTIONS) as pool:
-            sender = threading.Thread(target=self._send, args=(pool, over))
-            sender.start()
+
+        def send_until_over() -> None:
+            due = time.perf_counter()
+            while not over.wait(max(0, due - time.perf_counter())):
+                self.sent.append(pool.submit(self._one, time.perf_counter()))
+                due += 1 / self.rate
+
+        with ThreadPoolExecutor(CONNECTIONS + 1) as pool:
+            sender = pool.submit(send_until_over)
             try:
                 yield
             finally:
                 over.set()
-                sender.join()
-
-    def _send(self, pool: ThreadPoolExecutor, over: threading.Event) -> None:
-        due = time.perf_counter()
-        while not over.wait(max(0, due - time.perf_counter())):
-            self.sent.append(pool.submit(self._one, time.perf_counter()))
-            due += 1 / self.rate
+                sender.result()
 
     def _one(self, start: float) -> None:
         headers, version, failure = {"X-API-Key": os.environ.get("API_KEY", "")}, "", ""

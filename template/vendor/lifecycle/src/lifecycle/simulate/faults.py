@@ -15,16 +15,13 @@ LATE = 60.0  # days: in the months of shifts no label arrives in time, so that o
 
 @dataclass(frozen=True)
 class Fault:
-    """A fault. kind: "" (none), "shift", "broken", "concept" or "release".
-
-    sigma: size of a shift, in standard deviations. features: how many shift. delay: of labels, in days.
-    """
+    """What goes wrong in a month."""
 
     name: str
-    kind: str = ""
-    sigma: float = 0.0
-    features: int = 0
-    delay: float = 1.0
+    kind: str = ""  # or "shift", "broken", "concept", "release"
+    sigma: float = 0.0  # size of a shift, in standard deviations
+    features: int = 0  # how many shift
+    delay: float = 1.0  # of labels, in days
 
 
 STORY = (

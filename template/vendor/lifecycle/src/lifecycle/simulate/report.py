@@ -31,8 +31,7 @@ def row(number: int, month: Month) -> tuple[Any, ...]:
 
 def draw(months: list[Month], threshold: float, minutes: float, rows: float) -> str:
     """Return the SVG. threshold: of the KS distance; minutes: between two checks; rows: an hour."""
-    down = -(-len(months) // ACROSS)
-    width, height = ACROSS * WIDTH, down * HEIGHT + 62
+    width, height = ACROSS * WIDTH, -(-len(months) // ACROSS) * HEIGHT + 62
     title = f"How the system reacts: a check every {minutes:g} minutes, {rows:g} requests an hour"
     legend = f"largest KS distance; dashed: its threshold, {threshold:g}; shaded: the fault"
     parts = [
@@ -46,7 +45,7 @@ def draw(months: list[Month], threshold: float, minutes: float, rows: float) -> 
         parts.append(f"<text x='{x + 9}' y='42'>{name}</text>")
     for number, month in enumerate(months):
         x, y = number % ACROSS * WIDTH, number // ACROSS * HEIGHT + 52
-        parts.append(f"<g transform='translate({x} {y})'>{''.join(_panel(number, month, threshold))}</g>")
+        parts += [f"<g transform='translate({x} {y})'>", *_panel(number, month, threshold), "</g>"]
     return "\n".join([*parts, "</svg>", ""])
 
 
@@ -59,9 +58,11 @@ def _panel(number: int, month: Month, threshold: float) -> list[str]:
     def y(ks: float) -> float:
         return round(TOP + high - min(ks, TOP_KS) / TOP_KS * high, 1)
 
+    _, _, found, did, after, _, alerts = row(number, month)
+    summary = f"{did} after {after} ({found})" if found else f"{month.checks:,} checks, no reaction"
     parts = [
         f"<text x='{LEFT}' y='14' font-weight='bold'>{escape(f'{number + 1}. {month.fault.name}')}</text>",
-        f"<text x='{LEFT}' y='28' fill='#5a5f68'>{escape(summary(month))}</text>",
+        f"<text x='{LEFT}' y='28' fill='#5a5f68'>{escape(f'{summary}, {alerts} alerts')}</text>",
     ]
     if month.fault.kind:
         size = f"width='{x(DAYS) - x(FAULT_DAY)}' height='{high}'"
@@ -78,11 +79,3 @@ def _panel(number: int, month: Month, threshold: float) -> list[str]:
     first = {event.did: event for event in reversed(month.events) if event.did in COLOURS}
     places = [(x(event.day), COLOURS[did]) for did, event in first.items()]
     return parts + [f"<circle cx='{day}' cy='{y(0)}' r='5' fill='{colour}'/>" for day, colour in places]
-
-
-def summary(month: Month) -> str:
-    """Return the first reaction of a month, in a line."""
-    _, _, found, did, after, _, alerts = row(0, month)
-    if not found:
-        return f"{month.checks:,} checks, no reaction, {alerts} alerts"
-    return f"{did} after {after} ({found}), {alerts} alerts"

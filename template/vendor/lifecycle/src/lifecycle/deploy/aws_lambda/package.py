@@ -25,7 +25,7 @@ LIMIT = 250 * 2**20  # bytes unzipped, https://docs.aws.amazon.com/lambda/latest
 # Nothing needs these to predict; RECORD has digests of the scripts in bin, which hold a path of this machine.
 UNUSED = ("bin", "*.dist-info/RECORD", "*/**/tests")
 UNUSED += tuple(f"onnxruntime/{name}" for name in ("quantization", "tools", "transformers"))
-UNUSED_ROOMS = ("adopt", "commands", "simulate", "training")  # of the engine
+UNUSED_ROOMS = ("adopt", "command.py", "commands", "simulate", "training")  # of the engine
 PRUNED = {"lambda-events": ("--prune", "onnxruntime")}  # the drift check runs no model
 TRAINING = ("data", "schema", "model", "pipeline")  # modules of your package that features.py does not need
 

@@ -6,9 +6,9 @@ from typing import Any
 import click
 
 from .. import console
-from ..adopt.plan import Options, Plan
-from ..adopt.run import FILES, run
 from ..project import Project
+from .plan import Options
+from .run import FILES, run
 
 many = {"multiple": True, "metavar": "COLUMN"}
 
@@ -27,18 +27,14 @@ def adopt(file: Path, target: str, force: bool, **more: Any) -> None:
     plan, done = run(Project.find(), file, Options(target, **more), force)
     for line in done:
         console.done(line)
-    click.echo(f"\n{console.table(('column', 'as', 'allowed', 'why'), _rows(plan, target))}\n")
+    role = {target: "target", plan.time: "time"}
+    rows = [(c.name, role.get(c.name, "input"), c.rule, plan.why.get(c.name, "")) for c in plan.columns]
+    rows += [(name, "dropped", "", why) for name, why in plan.dropped.items()]
+    cells = [[" ".join(cell.split()) for cell in row] for row in rows]  # a name may hold a line break
+    click.echo(f"\n{console.table(('column', 'as', 'allowed', 'why'), cells)}\n")
     console.done(f"{plan.task}: {plan.why_task}")
     console.done(f"{plan.estimator}: {plan.why_model}")
     held = f"the newest rows by {plan.time}" if plan.time else "random rows (--time COLUMN takes the newest)"
     console.done(f"hold-out: {held}")
     console.done(f"{plan.rows:,} rows; wrote {', '.join(FILES)}")
     click.echo("\n  Check schema.py, then: make retrain")
-
-
-def _rows(plan: Plan, target: str) -> list[list[str]]:
-    """Return what was decided on each column, and why. A name may hold a line break."""
-    role = {target: "target", plan.time: "time"}
-    rows = [(c.name, role.get(c.name, "input"), c.rule, plan.why.get(c.name, "")) for c in plan.columns]
-    rows += [(name, "dropped", "", why) for name, why in plan.dropped.items()]
-    return [[" ".join(cell.split()) for cell in row] for row in rows]

@@ -9,7 +9,7 @@ import click
 from .. import console, files, settings
 from ..monitoring.performance import live_model
 from ..project import Project
-from ..simulate import faults, loop, report, world
+from . import faults, loop, report
 
 
 @click.command()
@@ -25,9 +25,9 @@ def simulate(
     """Replay months of traffic with injected faults and show how the system reacts."""
     project = Project.find()
     params, plot = settings.load(project), plot or project.artifacts / "simulation.svg"
-    scene, months = world.build(live_model(project), project.valid, params, rows), {}
+    scene, months = loop.World(live_model(project), project.valid, params, rows), {}
     for number in [only] if only else range(1, len(faults.STORY) + 1):
-        months[number] = loop.replay_month(scene, faults.STORY[number - 1], every, seed + number)
+        months[number] = loop.Replay(scene, faults.STORY[number - 1], every, seed + number).run()
         if not as_json:
             click.echo(report.lines(number, months[number]))
     files.write_text(plot, report.draw(list(months.values()), params.drift.ks, every, rows))

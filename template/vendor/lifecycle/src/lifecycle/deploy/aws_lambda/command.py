@@ -8,12 +8,12 @@ from pathlib import Path
 
 import click
 
-from .. import settings
-from ..deploy.aws_lambda import function, package
-from ..deploy.aws_lambda import stack as stacks
-from ..deploy.aws_lambda.windows import pull
-from ..project import Project
-from ..registry.objects import open_store
+from ... import settings
+from ...project import Project
+from ...registry.objects import open_store
+from . import function, package
+from . import stack as stacks
+from .windows import pull
 
 version_of = click.argument("version")
 # Of the model: build/model, where `lifecycle fetch VERSION --to build/model` puts it.
