@@ -17,6 +17,7 @@ The first rule that fits decides, so that each action has one reason:
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 
 from ..maintenance import window_of
 from ..settings import Policy
@@ -108,19 +109,15 @@ def _first_rule(checks: Sequence[Check], policy: Policy, now: float) -> Action:
 def persistent(checks: Sequence[Check], policy: Policy) -> bool:
     """Return whether drift was found often enough in a row, in enough checks of this version."""
     ours = [check for check in checks if check.version == checks[-1].version]
-    row = 0
-    for check in reversed(ours):
-        if check.drift == "drift":
-            row += check.times
-        elif check.drift in ("no drift", "broken data"):
-            break  # "insufficient data" neither adds to the row nor ends it
+    # "insufficient data" neither adds to the row nor ends it.
+    known = [check for check in reversed(ours) if check.drift not in ("", "insufficient data")]
+    row = sum(check.times for check in takewhile(lambda check: check.drift == "drift", known))
     return row >= policy.drifts_in_a_row and sum(check.times for check in ours) >= policy.least_checks
 
 
 def add(checks: Sequence[Check], new: Check) -> list[Check]:
     """Return the checks with one more: it joins the last one if it found the same and led to the same."""
-    last = checks[-1] if checks else None
-    if last and last.finding == new.finding:
+    if checks and (last := checks[-1]).finding == new.finding:
         alerted = max(last.alerted, new.alerted)
         return [*checks[:-1], replace(new, since=last.since, times=last.times + 1, alerted=alerted)]
     older = [replace(check, ks={}) for check in checks] if new.drift else checks

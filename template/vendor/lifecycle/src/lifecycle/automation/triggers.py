@@ -25,6 +25,8 @@ from ..project import Project
 
 CRON = "orchestration/cron.sh"
 TABLE = "see the table in lifecycle/automation/triggers.py"
+HTTP = {"github": "https://api.github.com", "gitlab": "https://gitlab.com", "prefect": "", "airflow": ""}
+AWS = ("stepfunctions", "sagemaker")
 
 
 def start(project: Project, reason: str, token: Callable[[], str]) -> None:
@@ -37,17 +39,41 @@ def start(project: Project, reason: str, token: Callable[[], str]) -> None:
         return
     kind, target = _variable("TRIGGER"), _variable("TRIGGER_TARGET")
     if kind in HTTP:
-        HTTP[kind](target, os.environ.get("TRIGGER_URL", "").rstrip("/"), token(), reason)
+        _over_http(kind, target, token(), reason)
     elif kind in AWS:
         _aws(kind, target, reason)
     else:
         raise SettingsError(f"TRIGGER is {kind!r}", f"one of {', '.join([*HTTP, *AWS])}")
 
 
-def _variable(name: str) -> str:
-    if value := os.environ.get(name, ""):
+def _variable(name: str, default: str = "") -> str:
+    if value := os.environ.get(name) or default:
         return value
     raise SettingsError(f"{name} is not set", TABLE)
+
+
+def _over_http(kind: str, target: str, token: str, reason: str) -> None:
+    url, headers = _variable("TRIGGER_URL", HTTP[kind]).rstrip("/"), {"Authorization": f"Bearer {token}"}
+    match kind:
+        case "github":  # https://docs.github.com/rest/repos/repos#create-a-repository-dispatch-event
+            headers |= {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
+            body: dict[str, Any] = {"event_type": "retrain", "client_payload": {"reason": reason}}
+            _post(f"{url}/repos/{target}/dispatches", body, headers)
+        case "gitlab":  # https://docs.gitlab.com/api/pipeline_triggers/#trigger-a-pipeline-with-a-token
+            body = {"token": token, "ref": _variable("TRIGGER_REF", "main"), "variables[REASON]": reason}
+            _post(f"{url}/api/v4/projects/{quote(target, safe='')}/trigger/pipeline", body, form=True)
+        case "prefect":  # POST /deployments/{id}/create_flow_run of Prefect 3
+            if ":" in token:
+                headers["Authorization"] = f"Basic {base64.b64encode(token.encode()).decode()}"
+            state = {"type": "SCHEDULED", "message": reason}
+            body = {"parameters": {"reason": reason}, "state": state, "tags": ["retrain"]}
+            _post(f"{url}/deployments/{target}/create_flow_run", body, headers if token else None)
+        case "airflow":  # POST /dags/{id}/dagRuns of Airflow 3; its tokens expire, so each time asks for one
+            user, _, password = token.partition(":")
+            session = _post(f"{url}/auth/token", {"username": user, "password": password})
+            headers["Authorization"] = f"Bearer {session['access_token']}"
+            body = {"logical_date": None, "conf": {"reason": reason}, "note": reason[:1000]}
+            _post(f"{url}/api/v2/dags/{quote(target, safe='')}/dagRuns", body, headers)
 
 
 def _post(url: str, body: dict[str, Any], headers: dict[str, str] | None = None, form: bool = False) -> Any:
@@ -57,40 +83,6 @@ def _post(url: str, body: dict[str, Any], headers: dict[str, str] | None = None,
         text = answer.body[:500].decode(errors="replace")
         raise LifecycleError(f"{url} answers {answer.status}: {text}", "check TRIGGER_TARGET and the token")
     return answer.json()
-
-
-def _github(target: str, url: str, token: str, reason: str) -> None:
-    """https://docs.github.com/rest/repos/repos#create-a-repository-dispatch-event"""
-    headers = {"Authorization": f"Bearer {token}", "Accept": "application/vnd.github+json"}
-    headers["X-GitHub-Api-Version"] = "2022-11-28"
-    body = {"event_type": "retrain", "client_payload": {"reason": reason}}
-    _post(f"{url or 'https://api.github.com'}/repos/{target}/dispatches", body, headers)
-
-
-def _gitlab(target: str, url: str, token: str, reason: str) -> None:
-    """https://docs.gitlab.com/api/pipeline_triggers/#trigger-a-pipeline-with-a-token"""
-    body = {"token": token, "ref": os.environ.get("TRIGGER_REF", "main"), "variables[REASON]": reason}
-    place = f"{url or 'https://gitlab.com'}/api/v4/projects/{quote(target, safe='')}"
-    _post(f"{place}/trigger/pipeline", body, form=True)
-
-
-def _prefect(target: str, url: str, token: str, reason: str) -> None:
-    """POST /deployments/{id}/create_flow_run of Prefect 3"""
-    login = f"Basic {base64.b64encode(token.encode()).decode()}" if ":" in token else f"Bearer {token}"
-    state = {"type": "SCHEDULED", "message": reason}
-    body = {"parameters": {"reason": reason}, "state": state, "tags": ["retrain"]}
-    place = f"{url or _variable('TRIGGER_URL')}/deployments/{target}"
-    _post(f"{place}/create_flow_run", body, {"Authorization": login} if token else None)
-
-
-def _airflow(target: str, url: str, token: str, reason: str) -> None:
-    """POST /dags/{id}/dagRuns of Airflow 3, with a token that is asked for each time: they expire."""
-    user, _, password = token.partition(":")
-    url = url or _variable("TRIGGER_URL")
-    session = _post(f"{url}/auth/token", {"username": user, "password": password})
-    body = {"logical_date": None, "conf": {"reason": reason}, "note": reason[:1000]}
-    headers = {"Authorization": f"Bearer {session['access_token']}"}
-    _post(f"{url}/api/v2/dags/{quote(target, safe='')}/dagRuns", body, headers)
 
 
 def _aws(kind: str, target: str, reason: str) -> None:
@@ -103,7 +95,3 @@ def _aws(kind: str, target: str, reason: str) -> None:
     else:
         about = {"PipelineExecutionDescription": reason[:3000], "ClientRequestToken": uuid.uuid4().hex}
         client.start_pipeline_execution(PipelineName=target, **about)
-
-
-HTTP = {"github": _github, "gitlab": _gitlab, "prefect": _prefect, "airflow": _airflow}
-AWS = ("stepfunctions", "sagemaker")

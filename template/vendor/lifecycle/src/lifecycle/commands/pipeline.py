@@ -13,15 +13,8 @@ from ..errors import LifecycleError
 from ..project import Project
 
 
-@click.command()
-@click.argument("name")
-def run(name: str) -> None:
-    """Run the function NAME of your pipeline.py: a step of your own, or one of the five."""
-    _run(name)
-
-
 def _run(name: str) -> None:
-    """Call a step between the hooks before_step and after_step, and print its line and the seconds."""
+    """Run the function NAME of your pipeline.py: a step of your own, or one of the five."""
     project = Project.find()
     module = project.load("pipeline")
     found = {key: item for key, item in vars(module).items() if isinstance(item, FunctionType)}
@@ -33,6 +26,7 @@ def _run(name: str) -> None:
     console.done(f"{name:9} {line}", f"  {time.perf_counter() - start:.1f} s")
 
 
+run = click.Command("run", callback=_run, params=[click.Argument(["name"])], help=_run.__doc__)
 ingest, validate, train, evaluate, register = (
     click.Command(name, callback=partial(_run, name))
     for name in ("ingest", "validate", "train", "evaluate", "register")
@@ -54,14 +48,14 @@ def report() -> None:
 
 
 def _comparison(facts: dict[str, Any]) -> str:
-    error, others, better = facts["error"], {"a naive model": facts["baseline"]}, []
+    others, better = {"a naive model": facts["baseline"]}, []
     if "live" in facts:
         others[f"the live model ({facts['live_version']})"] = facts["live"]
     for name, other in others.items():
-        share = (other - error) / other if other else 0.0
+        share = (other - facts["error"]) / other if other else 0.0
         better.append(f"{abs(share):.1%} {'better' if share >= 0 else 'worse'} than {name}")
     rows = f"{facts['rows']:,} rows that nobody trained on"
-    return f"**{facts['metric']} {error:.4g}** on {rows}: {', '.join(better)}."
+    return f"**{facts['metric']} {facts['error']:.4g}** on {rows}: {', '.join(better)}."
 
 
 def _chart(facts: dict[str, Any]) -> str:

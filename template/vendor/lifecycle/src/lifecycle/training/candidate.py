@@ -15,7 +15,6 @@ from ..model import package
 from ..model.predictor import Predictor
 
 EXAMPLES = 21  # rows in the manifest: one for health, twenty for a release
-LINEAGE = ("git_commit", "data_hash", "lock_hash", "params")
 
 
 def write(
@@ -53,8 +52,6 @@ def seal(
     chosen = rows.iloc[np.unique(np.linspace(0, len(rows) - 1, EXAMPLES).astype(int))]
     requests = json.loads(chosen.to_json(orient="records", date_format="iso"))
     pairs = [{"row": row, "prediction": predictor.predict([row])[0]} for row in requests]
-    lineage = {key: training[key] for key in LINEAGE}
-    created = datetime.fromisoformat(training["created"])
-    return package.seal(
-        predictor.folder, created, metrics=facts, fixture=pairs[-1], smoke=pairs[:-1], **lineage
-    )
+    lineage = {key: training[key] for key in ("git_commit", "data_hash", "lock_hash", "params")}
+    parts = {"metrics": facts, "fixture": pairs[-1], "smoke": pairs[:-1], **lineage}
+    return package.seal(predictor.folder, datetime.fromisoformat(training["created"]), **parts)

@@ -38,12 +38,11 @@ def read(path: Path) -> pd.DataFrame:
 
 
 def split(frame: pd.DataFrame, time: str | None, how: Split) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Split off the newest share of rows, or a random share where there is no time column.
+    """Split off the newest share of rows as the hold-out; a random share where there is no time column.
 
-    Returns: the rows to train on, and the hold-out. Raises DataError when there are too few rows.
+    Returns the rows to train on and the hold-out. Raises DataError when there are too few rows.
     """
-    shuffled = frame.sample(frac=1, random_state=how.seed)
-    frame = frame.sort_values(time, kind="stable") if time else shuffled
+    frame = frame.sort_values(time, kind="stable") if time else frame.sample(frac=1, random_state=how.seed)
     held = max(1, round(len(frame) * how.holdout))
     if len(frame) - held < 2:
         raise DataError(f"{len(frame)} rows are too few to hold {how.holdout:.0%} out")
@@ -98,5 +97,6 @@ class TrainingSet:
     @property
     def naive(self) -> Any:
         """What a naive model predicts for every row: the median, or the share of each class."""
-        shares = np.bincount(self.target) / len(self.target) if self.schema.classes else None
-        return float(np.median(self.target)) if shares is None else shares.tolist()
+        if self.schema.classes:
+            return (np.bincount(self.target) / len(self.target)).tolist()
+        return float(np.median(self.target))

@@ -1,8 +1,9 @@
-"""The gate: what is asked of a candidate. Each rule is a small class; pipeline.py can add more."""
+"""The gate: what is asked of a candidate. RULES is the table; a class of Rule in pipeline.py can add one."""
 
-import time
+import timeit
+from dataclasses import dataclass
 from math import inf
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,9 +27,9 @@ class Rule:
     the threshold and the setting.
     """
 
-    id: ClassVar[str]
-    figure: ClassVar[str]
-    text: ClassVar[str]
+    id: str
+    figure: str
+    text: str
 
     def threshold(self, facts: Facts, setting: Any) -> float:
         """Return the largest figure that passes."""
@@ -42,54 +43,32 @@ class Rule:
         return "" if passes else self.text.format(threshold=threshold, setting=setting, **facts)
 
 
-class Baseline(Rule):
-    """The error is smaller than the naive model's, or than gate.baseline, by a margin."""
+@dataclass
+class Limit(Rule):
+    """The threshold is the setting; or, with `than`, less than that fact by the setting as a margin."""
 
-    id, figure = "margin_over_baseline", "error"
-    text = "{metric} {error:.4g} is over {threshold:.4g}: the baseline {baseline:.4g}, less {setting:.0%}"
-
-    def threshold(self, facts: Facts, setting: float) -> float:
-        return facts["baseline"] * (1 - setting)
-
-
-class LiveModel(Rule):
-    """The error is smaller than that of the version in production on the same hold-out, by a margin."""
-
-    id, figure = "margin_over_live", "error"
-    text = (
-        "{metric} {error:.4g} is not better than the live model's {live:.4g} ({live_version}) "
-        "by {setting:.0%} on the same hold-out"
-    )
+    id: str
+    figure: str
+    text: str
+    than: str = ""
 
     def threshold(self, facts: Facts, setting: float) -> float:
-        return facts["live"] * (1 - setting) if "live" in facts else inf
+        if not self.than:
+            return setting
+        return facts[self.than] * (1 - setting) if self.than in facts else inf
 
 
-class Parity(Rule):
-    """The ONNX model predicts what the estimator predicts."""
-
-    id = figure = "parity"
-    text = "ONNX differs from the estimator by {parity:.3g}, the limit is {threshold:g}"
-
-
-class Latency(Rule):
-    """One row is predicted fast enough."""
-
-    id, figure = "max_latency_ms", "latency_ms"
-    text = "one row takes {latency_ms:.3g} ms, the limit is {threshold:g}"
-
-
-class Size(Rule):
-    """The files are small enough to go into an image."""
-
-    id, figure = "max_size_mb", "size_mb"
-    text = "the files take {size_mb:.3g} MB, the limit is {threshold:g}"
-
-
-RULES: tuple[Rule, ...] = (Baseline(), LiveModel(), Parity(), Latency(), Size())
-UNSCORED = (
-    "the live model cannot be scored on this data ({}): to replace it unseen, "
-    "set gate.compare_with_live to false in params.yaml for this one release"
+BASELINE = "{metric} {error:.4g} is over {threshold:.4g}: the baseline {baseline:.4g}, less {setting:.0%}"
+LIVE = (
+    "{metric} {error:.4g} is not better than the live model's {live:.4g} ({live_version}) "
+    "by {setting:.0%} on the same hold-out"
+)
+RULES: tuple[Rule, ...] = (
+    Limit("margin_over_baseline", "error", BASELINE, than="baseline"),
+    Limit("margin_over_live", "error", LIVE, than="live"),
+    Limit("parity", "parity", "ONNX differs from the estimator by {parity:.3g}, the limit is {threshold:g}"),
+    Limit("max_latency_ms", "latency_ms", "one row takes {latency_ms:.3g} ms, the limit is {threshold:g}"),
+    Limit("max_size_mb", "size_mb", "the files take {size_mb:.3g} MB, the limit is {threshold:g}"),
 )
 
 
@@ -103,10 +82,8 @@ def judge(
 ) -> tuple[Facts, list[str]]:
     """Measure a candidate on the hold-out, and compare it with a naive model and the live one.
 
-    holdout: labelled rows, as candidate.write_holdout keeps them. naive: the median of the training rows, or
-    their class shares. live: the version in production, if there is one to compare with.
-
-    Returns: the facts for metrics.json, and the message of each rule that rejects the candidate.
+    holdout: labelled rows, as candidate.write_holdout keeps them. naive: TrainingSet.naive. live: the version
+    in production, if there is one. Returns the facts for metrics.json, and the messages of rules that reject.
     """
     schema = candidate.schema
     truth = metrics.truth(holdout[schema.target.name], schema)
@@ -129,7 +106,8 @@ def judge(
             theirs = live.predict_arrays(from_frame(holdout, live.schema.columns))
             facts |= {"live": metrics.error(truth, theirs), "live_version": live.version}
     except (KeyError, ValueError) as problem:
-        messages.append(UNSCORED.format(problem))
+        text = f"the live model cannot be scored on this data ({problem}): to replace it unseen, "
+        messages.append(text + "set gate.compare_with_live to false in params.yaml for this one release")
     return facts, messages + [text for rule in rules if (text := rule.message(facts, gate))]
 
 
@@ -148,9 +126,6 @@ def _parity(predicted: np.ndarray, estimated: np.ndarray, scale: float) -> float
 
 def _latency_ms(predictor: Predictor, holdout: pd.DataFrame) -> float:
     """Return the median milliseconds for one row, as the server predicts it."""
-    arrays, seconds = from_frame(holdout.head(1), predictor.schema.columns), []
-    for _ in range(ROWS_TIMED):
-        start = time.perf_counter()
-        predictor.predict_arrays(arrays)
-        seconds.append(time.perf_counter() - start)
+    row = from_frame(holdout.head(1), predictor.schema.columns)
+    seconds = timeit.repeat(lambda: predictor.predict_arrays(row), number=1, repeat=ROWS_TIMED)
     return float(np.median(seconds) * 1000)

@@ -20,15 +20,11 @@ from .dataset import TrainingSet
 
 
 def git_commit(root: Path) -> str:
-    """Return the commit, with "-dirty" when files differ from it; "" outside a repository.
-
-    An image has neither git nor a repository: GIT_COMMIT is set when it is built.
-    """
-    if named := os.environ.get("GIT_COMMIT"):
+    """Return the commit, with "-dirty" when files differ from it; "" outside a repository."""
+    if named := os.environ.get("GIT_COMMIT"):  # an image, where git is not: it is set when that is built
         return named
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-    return done.stdout.strip()
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def data_hash(frame: pd.DataFrame) -> str:
@@ -39,10 +35,9 @@ def data_hash(frame: pd.DataFrame) -> str:
 
 def lock_hash(project: Project) -> str:
     """Return the SHA-256 of uv.lock without this library; "" where there is no lock."""
-    try:
-        locked = tomllib.loads((project.root / "uv.lock").read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not (lock := project.root / "uv.lock").is_file():
         return ""
+    locked = tomllib.loads(lock.read_text(encoding="utf-8"))
     return hashlib.sha256(to_json(_without_library(locked)).encode()).hexdigest()
 
 

@@ -19,11 +19,9 @@ def truth(target: Any, schema: Schema) -> np.ndarray:
         return target.to_numpy(dtype=np.float64)
     numbers = target.map({label: i for i, label in enumerate(schema.classes)})
     if numbers.isna().any():
-        unseen = sorted(map(str, target[numbers.isna()].unique()))
-        raise DataError(
-            f"the hold-out has classes of {schema.target.name} that training never saw: " + ", ".join(unseen),
-            "bring more data, or make split.holdout in params.yaml smaller",
-        )
+        unseen = ", ".join(sorted(map(str, target[numbers.isna()].unique())))
+        text = f"the hold-out has classes of {schema.target.name} that training never saw: {unseen}"
+        raise DataError(text, "bring more data, or make split.holdout in params.yaml smaller")
     return numbers.to_numpy(dtype=np.int64)
 
 
@@ -50,8 +48,8 @@ def error(truth: np.ndarray, predicted: np.ndarray) -> float:
 def others(truth: np.ndarray, predicted: np.ndarray, schema: Schema) -> dict[str, Any]:
     """Return further figures, which the gate does not judge by.
 
-    error_sd: standard deviation of the loss of one row. classes: precision and recall of each class, which a
-    week's are compared with. r2 and roc_auc are absent where the truth has one value only.
+    error_sd: standard deviation of one row's loss. classes: precision and recall of each, which a week's are
+    compared with. roc_auc is absent where the truth has one value only.
     """
     from sklearn import metrics as sk  # here: checks of production use the loss where it is not installed
 
@@ -59,15 +57,14 @@ def others(truth: np.ndarray, predicted: np.ndarray, schema: Schema) -> dict[str
     if not schema.classes:
         figures["rmse"] = float(sk.root_mean_squared_error(truth, predicted))
         return figures | {"r2": float(sk.r2_score(truth, predicted))}
-    chosen = predicted.argmax(axis=1)
+    chosen, numbers = predicted.argmax(axis=1), range(len(schema.classes))
     figures["accuracy"] = float(sk.accuracy_score(truth, chosen))
-    if len(schema.classes) == 2 and len(np.unique(truth)) == 2:
+    if len(numbers) == 2 and len(np.unique(truth)) == 2:
         figures["roc_auc"] = float(sk.roc_auc_score(truth, predicted[:, 1]))
-    numbers = list(range(len(schema.classes)))
-    each: Any = sk.precision_recall_fscore_support(truth, chosen, labels=numbers, zero_division=0)
+    each: Any = sk.precision_recall_fscore_support(truth, chosen, labels=list(numbers), zero_division=0)
     figures["classes"] = {
-        str(label): {"precision": float(each[0][i]), "recall": float(each[1][i]), "rows": int(each[3][i])}
-        for i, label in enumerate(schema.classes)
+        str(label): {"precision": float(precision), "recall": float(recall), "rows": int(rows)}
+        for label, precision, recall, _, rows in zip(schema.classes, *each, strict=True)
     }
     return figures
 
