@@ -20,6 +20,7 @@ from conftest import clean_environment, git, render
 from lean_mlops.shell import free_port, until_healthy
 
 pytestmark = pytest.mark.slow
+HOMES = ["regression-mlflow", "classification-s3"]  # task and registry
 
 
 class Home:
@@ -69,7 +70,7 @@ class Home:
         return next(item["version"] for item in found if "production" in item["aliases"])
 
 
-@pytest.fixture(scope="module", params=["regression-mlflow", "classification-s3"])
+@pytest.fixture(scope="module", params=HOMES)
 def home(request: pytest.FixtureRequest, template: Path, tmp_path_factory: pytest.TempPathFactory) -> Home:
     task, registry = request.param.split("-")
     path = render(template, tmp_path_factory.mktemp("story") / "churn", task=task, registry=registry)
@@ -180,7 +181,7 @@ def test_a_worse_model_stops_the_pipeline(home: Home) -> None:
 
 
 # The pages are the same for every task: once is enough.
-once = pytest.mark.parametrize("home", ["regression"], indirect=True)
+once = pytest.mark.parametrize("home", HOMES[:1], indirect=True)
 
 
 @pytest.mark.parametrize("section", ["Failed gate", "Drift", "Performance", "Retraining", "Alerts"])
