@@ -13,7 +13,7 @@ from lifecycle.data.schema import Column, Schema
 from lifecycle.deploy.aws_lambda import recorder, windows
 from lifecycle.deploy.aws_lambda.recorder import S3Recorder, key
 from lifecycle.deploy.aws_lambda.windows import pull
-from lifecycle.monitoring import prediction_log
+from lifecycle.monitoring import logs
 from lifecycle.monitoring.profile import Profile
 from lifecycle.monitoring.serving_stats import HOUR, collect
 from lifecycle.project import Project
@@ -81,7 +81,7 @@ def test_one_environment_writes_one_file_an_hour_and_a_log_in_pieces(
     assert counted(store, tmp_path / "check") == (30, 2)
     assert not (tmp_path / "check/v1/predictions").exists()
     pull(store, "v1", tmp_path / "person", 48, logs=True)
-    made = prediction_log.read(tmp_path / "person/v1", 0)
+    made = logs.read_predictions(tmp_path / "person/v1", 0)
     assert len(made) == 30 and made["id"].is_unique
 
 

@@ -12,7 +12,7 @@ import pytest
 from lifecycle import files
 from lifecycle.data.arrays import Arrays
 from lifecycle.data.schema import Column, Schema
-from lifecycle.monitoring import prediction_log
+from lifecycle.monitoring import logs
 from lifecycle.monitoring.profile import Profile
 from lifecycle.monitoring.serving_stats import Recorder
 from lifecycle.settings import Anomalies
@@ -24,35 +24,33 @@ NOON = 1_790_000_000 // 86_400 * 86_400 + 12 * 3600.0  # of a day in 2026
 SURE, UNSURE = [0.1, 0.9], [0.51, 0.49]
 
 
-def served(
-    folder: Path, output: np.ndarray, most: int = prediction_log.MOST, now: float | None = None
-) -> list[str]:
-    log, ids = prediction_log.PredictionLog(most), []
+def served(folder: Path, output: np.ndarray, most: int = logs.MOST, now: float | None = None) -> list[str]:
+    log, ids = logs.PredictionLog(most), []
     for start in range(0, len(output), 100):
         ids += log.add(output[start : start + 100], now or time.time())
-        prediction_log.append(folder / log.file, log.lines)
+        logs.append(folder / log.file, log.lines)
         log.lines.clear()
     return ids
 
 
 def test_the_file_of_a_day_stays_small_and_no_hour_weighs_more(tmp_path: Path) -> None:
     ids = served(tmp_path, np.arange(50_000.0), most=1_000)
-    paths = list((tmp_path / prediction_log.FOLDER).iterdir())
+    paths = list((tmp_path / logs.PREDICTIONS).iterdir())
     assert sum(len(path.read_text().splitlines()) for path in paths) < 5_000 * len(paths)
-    found = prediction_log.read(tmp_path, 0)
+    found = logs.read_predictions(tmp_path, 0)
     assert 300 <= len(found) <= 2_000 * len(paths) and set(found["id"]) <= set(ids)
     assert np.histogram(found["p0"], bins=10, range=(0, 50_000))[0].std() <= len(paths)
 
 
 def test_a_new_day_has_a_file_of_its_own_and_is_not_thinned(tmp_path: Path) -> None:
-    log = prediction_log.PredictionLog(1_000)
+    log = logs.PredictionLog(1_000)
     for day in (0, 1):
         for start in range(0, 3_000 if day == 0 else 500, 100):
             log.add(np.arange(start, start + 100.0), NOON + 86_400 * day)
-            prediction_log.append(tmp_path / log.file, log.lines)
+            logs.append(tmp_path / log.file, log.lines)
             log.lines.clear()
-    found = prediction_log.read(tmp_path, NOON - 60)
-    assert len(list((tmp_path / prediction_log.FOLDER).iterdir())) == 2
+    found = logs.read_predictions(tmp_path, NOON - 60)
+    assert len(list((tmp_path / logs.PREDICTIONS).iterdir())) == 2
     assert len(found[found["time"] > NOON + 3600]) == 500
     assert len(found[found["time"] < NOON + 3600]) < 1_000
     assert found["id"].is_unique
@@ -61,15 +59,15 @@ def test_a_new_day_has_a_file_of_its_own_and_is_not_thinned(tmp_path: Path) -> N
 def test_only_predictions_since_a_time_are_read(tmp_path: Path) -> None:
     for days in range(4):
         served(tmp_path, np.array([float(days)]), now=NOON + 86_400 * days)
-    assert sorted(prediction_log.read(tmp_path, NOON + 86_400 * 1.5)["p0"]) == [2.0, 3.0]
-    assert len(prediction_log.read(tmp_path / "none", 0)) == 0
+    assert sorted(logs.read_predictions(tmp_path, NOON + 86_400 * 1.5)["p0"]) == [2.0, 3.0]
+    assert len(logs.read_predictions(tmp_path / "none", 0)) == 0
 
 
 def test_a_torn_line_is_skipped(tmp_path: Path) -> None:
     served(tmp_path, np.arange(20.0))
-    (path,) = (tmp_path / prediction_log.FOLDER).iterdir()
+    (path,) = (tmp_path / logs.PREDICTIONS).iterdir()
     path.write_text(path.read_text()[:-2])  # of …-19 there is …-1 left, which is another's
-    found = prediction_log.read(tmp_path, 0)
+    found = logs.read_predictions(tmp_path, 0)
     assert found["p0"].tolist() == list(range(19)) and found["id"].is_unique
 
 
@@ -93,19 +91,19 @@ def test_a_disk_that_takes_a_part_of_the_lines_loses_none_and_doubles_none(
         with pytest.raises(OSError, match="full"):
             made.flush()
     made.flush()
-    found = prediction_log.read(tmp_path / "v1", 0)
+    found = logs.read_predictions(tmp_path / "v1", 0)
     assert sorted(found["id"]) == sorted(ids)
     assert found["time"].between(time.time() - 60, time.time() + 60).all()
 
 
 def test_a_log_that_cannot_be_written_does_not_fill_the_memory() -> None:
-    log = prediction_log.PredictionLog(10)
+    log = logs.PredictionLog(10)
     ids = [log.add(np.zeros(1), NOON + 86_400 * day)[0] for day in range(100)]
     assert len(log.lines) == 20 and len(set(ids)) == 100
 
 
 def test_the_first_lines_of_a_new_file_remove_the_oldest_files(tmp_path: Path) -> None:
-    folder = tmp_path / prediction_log.FOLDER
+    folder = tmp_path / logs.PREDICTIONS
     folder.mkdir()
     for days in (91, 89):
         (folder / f"{days}.csv").write_text("")
@@ -136,7 +134,7 @@ def test_only_unusual_rows_are_logged_whole(tmp_path: Path, more: int) -> None:
     found = unusual(tmp_path, people([0.5, 0.6, 9.0] + [0.5] * more), output)
     assert [item["why"] for item in found] == [["low confidence"], ["x out of range"]]
     assert found[0]["row"] == {"x": 0.6, "name": "Ada"} and found[0]["prediction"] == UNSURE
-    kept = prediction_log.read(tmp_path / "v1", 0)
+    kept = logs.read_predictions(tmp_path / "v1", 0)
     assert [item["id"] for item in found] == kept["id"].tolist()[1:3]
 
 
@@ -186,7 +184,7 @@ def test_the_limit_is_of_a_day(tmp_path: Path) -> None:
 
 def test_the_log_of_predictions_is_a_frame_of_numbers(tmp_path: Path) -> None:
     served(tmp_path, np.array([[0.25, 0.75], [1.0, 0.0]]))
-    found = prediction_log.read(tmp_path, 0)
+    found = logs.read_predictions(tmp_path, 0)
     assert list(found.columns) == ["time", "p0", "p1", "id"]
     assert found[["p0", "p1"]].to_numpy().tolist() == [[0.25, 0.75], [1.0, 0.0]]
     assert pd.api.types.is_float_dtype(found["time"])

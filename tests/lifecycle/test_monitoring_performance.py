@@ -12,7 +12,7 @@ import pytest
 from lifecycle.data.schema import Column, Schema
 from lifecycle.errors import DataError
 from lifecycle.monitoring import ground_truth, histogram, performance
-from lifecycle.monitoring.prediction_log import PredictionLog, append
+from lifecycle.monitoring.logs import PredictionLog, append
 from lifecycle.monitoring.profile import Profile
 from lifecycle.settings import Anomalies, Drift, Performance
 from lifecycle.training.metrics import losses

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -27,10 +28,18 @@ def drift(source: Path | None, as_json: bool, html: Path | None) -> None:
 
     Exit code: 0 no drift, 2 drift, 3 insufficient data, 4 broken data.
     """
-    project, name = Project.find(), str(source) if source else "served"
-    verdict, version, reference, current = _of_file(project, source) if source else checks.examine(project)
+    project, name = Project.find(), str(source or "served")
+    if source:
+        from .. import batch  # needs an extra that a check of what was served does without
+
+        model, thresholds = measured.live_model(project), settings.load(project).drift
+        reference, version = Profile.read(model.folder), model.version
+        current = batch.count(source, model, reference, project.load("schema"))
+        verdict = drifting.judge(reference, current, 0, thresholds)
+    else:
+        verdict, version, reference, current = checks.examine(project)
     if as_json:
-        click.echo(json.dumps(verdict.to_dict() | {"version": version}))
+        click.echo(json.dumps(asdict(verdict) | {"version": version}))
     else:
         click.echo(f"{name}: {verdict.rows:,} rows against the training data of {version}\n")
         rows = [report.row_of(feature) for feature in verdict.features]
@@ -39,15 +48,6 @@ def drift(source: Path | None, as_json: bool, html: Path | None) -> None:
         files.write_text(html, report.page(project.name, verdict, reference, current, version, name))
         click.echo(f"the page with plots: {html}", err=True)
     sys.exit(verdict.exit_code)
-
-
-def _of_file(project: Project, source: Path) -> tuple[drifting.Verdict, str, Profile, Profile]:
-    from .. import batch  # needs an extra that a check of what was served does without
-
-    model, thresholds = measured.live_model(project), settings.load(project).drift
-    reference = Profile.read(model.folder)
-    current = batch.count(source, model, reference, project.load("schema"))
-    return drifting.judge(reference, current, 0, thresholds), model.version, reference, current
 
 
 @click.command()
@@ -80,16 +80,16 @@ def performance(source: Path | None, as_json: bool) -> None:
     """
     verdict = measured.check(Project.find(), source)
     if as_json:
-        click.echo(json.dumps(verdict.to_dict()))
+        click.echo(json.dumps(asdict(verdict)))
         sys.exit(verdict.exit_code)
     if verdict.value is not None:
         sure = f"with 95 % confidence from {verdict.low:.4g} to {verdict.high:.4g}"
         click.echo(f"{verdict.rows:,} labelled rows: {verdict.metric} {verdict.value:.4g}, {sure}\n")
     head = ("week", "class", "figure", "rows", "served", "at the gate", "")
-    rows = []
-    for w in verdict.weeks:
-        errors = f"{w.value:.3f}", f"{w.expected:.3f}"
-        rows.append((w.week, w.label, w.figure, w.rows, *errors, "dropped" * w.dropped))
+    rows = [
+        (w.week, w.label, w.figure, w.rows, f"{w.value:.3f}", f"{w.expected:.3f}", "dropped" * w.dropped)
+        for w in verdict.weeks
+    ]
     _show(head, rows, verdict.verdict, verdict.why)
     sys.exit(verdict.exit_code)
 

@@ -57,7 +57,15 @@ def predict(source: Path | None, rows: int, url: str) -> None:
         row = _ask(url, "/openapi.json").json()["components"]["schemas"]["Row"]["example"]
         click.echo(json.dumps({"request": row, "answer": _ask(url, "/predict", row).json()}, indent=2))
         return
-    bodies, refused = _newest(project, source, rows), 0
+    try:
+        import pandas as pd
+    except ModuleNotFoundError as error:
+        raise missing_extra("train", error) from error
+    schema, frame = describe(project.load("schema")), pd.read_parquet(source)
+    if schema.time and schema.time in frame:
+        frame = frame.sort_values(schema.time)
+    newest = frame[[column.name for column in schema.columns]].tail(rows)
+    bodies, refused = json.loads(newest.to_json(orient="records", date_format="iso")), 0
     for start in range(0, len(bodies), BATCH_ROWS):
         batch = bodies[start : start + BATCH_ROWS]
         refused += len(batch) if _ask(url, "/predict", batch, 200, 422).status == 422 else 0
@@ -73,18 +81,6 @@ def _ask(url: str, path: str, body: Any = None, *fine: int) -> Answer:
     if answer.status not in (fine or (200,)):
         raise LifecycleError(f"{url} answered {answer.status}: {answer.body.decode(errors='replace')[:500]}")
     return answer
-
-
-def _newest(project: Project, source: Path, rows: int) -> list[dict[str, Any]]:
-    try:
-        import pandas as pd
-    except ModuleNotFoundError as error:
-        raise missing_extra("train", error) from error
-    schema, frame = describe(project.load("schema")), pd.read_parquet(source)
-    if schema.time and schema.time in frame:
-        frame = frame.sort_values(schema.time)
-    newest = frame[[column.name for column in schema.columns]].tail(rows)
-    return json.loads(newest.to_json(orient="records", date_format="iso"))
 
 
 @click.command()

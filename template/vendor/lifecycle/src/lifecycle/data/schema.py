@@ -4,16 +4,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 MISSING = "missing"  # what a missing category becomes, in training and in the server
 Kind = Literal["number", "integer", "boolean", "category", "datetime"]
 
 
-class Column(BaseModel):
+class Column(BaseModel, frozen=True):
     """One column: its kind, and which values schema.py allows in it."""
 
-    model_config = ConfigDict(frozen=True)
     name: str
     kind: Kind
     nullable: bool = False
@@ -39,7 +38,9 @@ class Column(BaseModel):
 
         values: [rows], as `data.arrays` gives them. missing: [rows] of bool, else NaN, NaT and "missing" are.
         """
-        return np.where(_missing(values) if missing is None else missing, self.nullable, self._within(values))
+        if missing is None:
+            missing = values == MISSING if values.dtype.kind in "OUS" else np.isnan(values)
+        return np.where(missing, self.nullable, self._within(values))
 
     def _within(self, values: np.ndarray) -> np.ndarray:
         if self.allowed is not None:
@@ -54,20 +55,13 @@ class Column(BaseModel):
         return within & (np.floor(values) == values) if self.kind == "integer" else within
 
 
-def _missing(values: np.ndarray) -> np.ndarray:
-    if values.dtype.kind in "OUS":
-        return values == MISSING
-    return np.isnat(values) if values.dtype.kind == "M" else np.isnan(values)
-
-
-class Schema(BaseModel):
+class Schema(BaseModel, frozen=True):
     """What a model takes and gives: the candidate's schema.json.
 
     inputs: the names of what features.py builds, in the order of the model's inputs. classes: empty for
     regression.
     """
 
-    model_config = ConfigDict(frozen=True)
     task: Literal["regression", "classification"]
     target: Column
     time: str | None

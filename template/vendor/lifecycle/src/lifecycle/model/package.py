@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from ..errors import DigestMismatch
 from ..files import to_json, write_text
@@ -14,22 +14,20 @@ FILES = ("model.onnx", "schema.json", "profile.json")
 MANIFEST = "manifest.json"
 
 
-class FileFacts(BaseModel):
-    """size: in bytes."""
+class FileFacts(BaseModel, frozen=True):
+    """What a file must be."""
 
-    model_config = ConfigDict(frozen=True)
     sha256: str
-    size: int
+    size: int  # bytes
 
 
-class Manifest(BaseModel):
+class Manifest(BaseModel, frozen=True):
     """What a version is and what reproduces it.
 
     fixture: a row and what the model predicts for it, which health asks for. smoke: more such pairs, which a
     release asks for before it sends traffic.
     """
 
-    model_config = ConfigDict(frozen=True)
     version: str
     created: str
     git_commit: str
@@ -53,16 +51,11 @@ def seal(folder: Path, created: datetime, **facts: Any) -> Manifest:
 
     created: when it was trained. facts: the other fields of Manifest.
     """
-    paths = [folder / name for name in FILES]
+    paths, stamp = [folder / name for name in FILES], created.astimezone(UTC)
     files = {path.name: FileFacts(sha256=digest(path), size=path.stat().st_size) for path in paths}
     whole = hashlib.sha256("".join(files[name].sha256 for name in FILES).encode()).hexdigest()
-    stamp = created.astimezone(UTC)
-    manifest = Manifest(
-        version=f"{stamp:%Y%m%dT%H%M%SZ}-{whole[:8]}",
-        created=stamp.isoformat(timespec="seconds"),
-        files=files,
-        **facts,
-    )
+    version, moment = f"{stamp:%Y%m%dT%H%M%SZ}-{whole[:8]}", stamp.isoformat(timespec="seconds")
+    manifest = Manifest(version=version, created=moment, files=files, **facts)
     write_text(folder / MANIFEST, to_json(manifest.model_dump()))
     return manifest
 

@@ -17,12 +17,16 @@ class Predictor:
 
     folder: of a version, or of a candidate that is not sealed yet, which has no version: only the gate loads
     those. Raises DigestMismatch when a file of a sealed folder was changed.
+    fixture: the row that came with the model, and what it predicted for it: {"row", "prediction"}.
+    anomaly_rules: the section `anomalies` of params.yaml as the model was trained; {}: nothing is logged.
     """
 
     def __init__(self, folder: Path, build: Callable[[Arrays], Arrays]) -> None:
         self.folder = folder
         self.manifest = verify(folder) if (folder / MANIFEST).exists() else None
         self.version = self.manifest.version if self.manifest else ""
+        self.fixture = self.manifest.fixture if self.manifest else {}
+        self.anomaly_rules = self.manifest.params.get("anomalies", {}) if self.manifest else {}
         self.schema = Schema.read(folder)
         self._build = build
         options = onnxruntime.SessionOptions()
@@ -58,21 +62,10 @@ class Predictor:
         """Predict rows that the request model has checked, or that the fixture holds."""
         return self.answers(self.predict_arrays(from_rows(rows, self.schema.columns)))
 
-    @property
-    def anomaly_rules(self) -> dict[str, Any]:
-        """The section `anomalies` of params.yaml as the model was trained; {}: nothing is logged."""
-        return self.manifest.params.get("anomalies", {}) if self.manifest else {}
-
-    @property
-    def fixture(self) -> dict[str, Any]:
-        """The row that came with the model, and what it predicted for it: {"row", "prediction"}."""
-        return self.manifest.fixture if self.manifest else {}
-
     def healthy(self) -> bool:
         """Return whether the fixture row still gets the prediction that came with the model."""
-        if not self.fixture:
-            return False
-        return same(self.predict([self.fixture["row"]])[0], self.fixture["prediction"])
+        row, prediction = self.fixture.get("row"), self.fixture.get("prediction")
+        return row is not None and same(self.predict([row])[0], prediction)
 
     def health(self) -> tuple[int, dict[str, str]]:
         """Return the HTTP status and the body of the answer to GET /health."""

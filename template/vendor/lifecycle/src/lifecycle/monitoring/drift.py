@@ -5,9 +5,8 @@ the number of features: without the first, large samples always alarm; without t
 Missing values, unknown categories and numbers far out of training's range are broken data, judged apart.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import sqrt
-from typing import Any
 
 import numpy as np
 from scipy import special, stats
@@ -54,10 +53,6 @@ class Finding:
         """The exit code of a command that found this."""
         codes = {"no drift": 0, "same": 0, "drift": DRIFT, "worse": DRIFT, "broken data": DataError.exit_code}
         return codes.get(self.verdict, INSUFFICIENT_DATA)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as plain dictionaries and lists."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -146,14 +141,14 @@ def measure(before: Histogram, now: Histogram) -> tuple[float, float, float]:
         pooled = learnt * served / (learnt + served)
         group = groups(old)
         joined = [np.bincount(group, counts, PSI_BINS) for counts in (old, new)]
-        return psi(joined[0], joined[1]), ks, float(special.kolmogorov(ks * np.sqrt(pooled)))
+        return psi(*joined), ks, float(special.kolmogorov(ks * np.sqrt(pooled)))
     ks = float(np.abs(old / learnt - new / served).sum() / 2)
     rare = (old + new) * min(learnt, served) / (learnt + served) < EXPECTED
-    old, new = (np.append(counts[~rare], counts[rare].sum()) for counts in (old, new))
-    seen = old + new > 0
-    total, expected = (old + new)[seen], (old + new)[seen] * served / (learnt + served)
-    statistic = ((new[seen] - expected) ** 2 * (1 / expected + 1 / (total - expected))).sum()
-    return psi(old, new), ks, float(special.chdtrc(len(total) - 1, statistic)) if len(total) > 1 else 1.0
+    table = np.array([np.append(counts[~rare], counts[rare].sum()) for counts in (old, new)])
+    table = table[:, table.any(axis=0)]
+    expected, freedom = np.outer(table.sum(axis=1), table.sum(axis=0)) / table.sum(), table.shape[1] - 1
+    statistic = ((table - expected) ** 2 / expected).sum()
+    return psi(*table), ks, float(special.chdtrc(freedom, statistic)) if freedom else 1.0
 
 
 def groups(old: np.ndarray) -> np.ndarray:

@@ -4,7 +4,8 @@ What they show beside the error: precision and recall of each class by week, and
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from ..data.schema import Schema
 from ..errors import DataError
 from ..settings import Drift, Performance
 from ..training.lineage import data_hash
-from . import histogram, prediction_log
+from . import histogram
 from .drift import is_far, measure
+from .logs import KEEP_DAYS, read_predictions
 from .profile import Profile
 
 FEW = 30  # rows of a class in a week, below which its precision and recall are not judged
@@ -44,7 +46,7 @@ def load(source: Path, schema: Schema) -> pd.DataFrame:
 def keep(labels: pd.DataFrame, folder: Path) -> None:
     """Keep labels, the same ones once, and remove those that came long ago."""
     files.write_parquet(labels, folder / f"{data_hash(labels)[:16]}.parquet")
-    files.remove_old(folder, prediction_log.KEEP_DAYS)
+    files.remove_old(folder, KEEP_DAYS)
 
 
 def read_labels(folder: Path) -> pd.DataFrame:
@@ -56,7 +58,7 @@ def read_labels(folder: Path) -> pd.DataFrame:
 
 def joined(windows: Path, labels: Path, hours: float) -> pd.DataFrame:
     """Return a version's predictions of the last hours that have a label: id, time, label, p0, p1, …"""
-    made = prediction_log.read(windows, time.time() - hours * 3600)
+    made = read_predictions(windows, time.time() - hours * 3600)
     return made.merge(read_labels(labels), on="id", how="inner", validate="many_to_one")
 
 
@@ -78,7 +80,7 @@ class Week:
     rows: int
     value: float
     expected: float  # at the gate
-    dropped: bool  # by more than the threshold, and by more than chance
+    dropped: bool = False  # by more than the threshold, and by more than chance
 
 
 def weekly(
@@ -95,19 +97,15 @@ def weekly(
         return []
     chosen, found = predicted.argmax(axis=1), []
     weeks = pd.to_datetime(times, unit="s").strftime("%G-W%V").to_numpy()
-    for week in np.unique(weeks):
-        for number, label in enumerate(map(str, classes)):
-            for figure, among in (("precision", chosen), ("recall", truth)):
-                right = (chosen == truth)[(among == number) & (weeks == week)]
-                if len(right) >= FEW:
-                    found.append((str(week), label, figure, len(right), float(right.mean())))
-    judged = []
-    for week, label, figure, rows, value in found:
-        was = baseline[label][figure]
-        chance = special.bdtr(round(value * rows), rows, min(was, 1 - 1e-9))  # a binomial test
-        dropped = was - value > thresholds.drop and chance * len(found) < thresholds.p_value  # Bonferroni
-        judged.append(Week(week, label, figure, rows, value, was, bool(dropped)))
-    return judged
+    for week, (number, label) in product(np.unique(weeks), enumerate(map(str, classes))):
+        for figure, among in (("precision", chosen), ("recall", truth)):
+            right = (chosen == truth)[(among == number) & (weeks == week)]
+            if (rows := len(right)) >= FEW:
+                was = baseline[label][figure]
+                chance = special.bdtr(right.sum(), rows, min(was, 1 - 1e-9))  # a binomial test
+                found.append((Week(str(week), label, figure, rows, float(right.mean()), was), chance))
+    least = thresholds.p_value / max(len(found), 1)  # Bonferroni
+    return [replace(w, dropped=bool(w.expected - w.value > thresholds.drop and p < least)) for w, p in found]
 
 
 def moved(labels: pd.Series, schema: Schema, reference: Profile, thresholds: Drift) -> str:

@@ -26,7 +26,7 @@ from ..project import Project
 from ..registry.base import PRODUCTION, Registry, live_folder, open_registry
 from ..settings import Anomalies, Performance
 from ..training import dataset, metrics
-from . import anomaly_log, ground_truth, prediction_log
+from . import ground_truth, logs
 from .drift import Finding
 from .profile import Profile
 
@@ -83,22 +83,28 @@ def check(project: Project, source: Path | None = None) -> PerformanceVerdict:
     params, model = settings.load(project), live_model(project)
     facts, before = model.manifest.metrics if model.manifest else {}, None
     if source:
-        times, target, predicted, before = _of_file(project, source, model)
+        module = project.load("schema")
+        rows = validation.check(pd.read_parquet(source), module)
+        predicted = model.predict_arrays(from_frame(rows, model.schema.columns))
+        times, target = np.zeros(len(rows)), rows[model.schema.target.name]
+        if module.TIME:
+            times = rows[module.TIME].to_numpy("datetime64[s]").astype(np.float64)
+        before = _losses_before(project, rows, model.schema.classes)
     else:
         windows, hours = project.windows / model.version, params.performance.window_hours
         rows = ground_truth.joined(windows, project.labels, hours)
         times, (target, predicted) = rows["time"].to_numpy(float), ground_truth.compared(rows, model.schema)
     truth = metrics.truth(target, model.schema)
     verdict = judge(metrics.losses(truth, predicted), facts, params.performance, before)
-    why, word = verdict.why, verdict.verdict
-    if word == "insufficient data":
+    if verdict.value is None:
         return verdict
+    why, word = verdict.why, verdict.verdict
     weeks = ground_truth.weekly(times, truth, predicted, facts, model.schema.classes, params.performance)
     if dropped := [week for week in weeks if week.dropped and week.week == weeks[-1].week]:
         figures = ", ".join(f"{w.figure} of {w.label} {w.value:.2f} ({w.expected:.2f})" for w in dropped)
         word, why = "worse", f"{why}; {dropped[0].week}: {figures}"
-    shift = ground_truth.moved(target, model.schema, Profile.read(model.folder), params.drift)
-    why = f"{why}; {shift}" if shift else why
+    if shift := ground_truth.moved(target, model.schema, Profile.read(model.folder), params.drift):
+        why += f"; {shift}"
     return replace(verdict, verdict=word, why=why, weeks=weeks, labels_moved=bool(shift))
 
 
@@ -107,23 +113,15 @@ def live_model(project: Project) -> Predictor:
     return Predictor(live_folder(project), project.features.build)
 
 
-def _of_file(
-    project: Project, source: Path, model: Predictor
-) -> tuple[np.ndarray, pd.Series, np.ndarray, np.ndarray | None]:
-    """Return times, target, predictions, and the losses of the version before: None if it cannot predict."""
-    module, before = project.load("schema"), None
-    frame = validation.check(pd.read_parquet(source), module)
-    times = np.zeros(len(frame))
-    if module.TIME:
-        times = frame[module.TIME].to_numpy("datetime64[s]").astype(np.float64)
-    predicted = model.predict_arrays(from_frame(frame, model.schema.columns))
+def _losses_before(project: Project, rows: pd.DataFrame, classes: list[Any]) -> np.ndarray | None:
+    """Return the losses of the version before; None if there is none, or if it cannot predict these rows."""
     registry = open_registry(project)
     last = registry.last(PRODUCTION)[0]
-    if last.undo:
-        with suppress(RegistryError, DataError, KeyError):  # it was pruned, or has other classes or columns
-            classes, losses = _losses_by(project, registry, last.undo[0], frame)
-            before = losses if classes == model.schema.classes else None
-    return times, frame[model.schema.target.name], predicted, before
+    if not last.undo:
+        return None
+    with suppress(RegistryError, DataError, KeyError):  # it was pruned, or has other classes or columns
+        theirs, losses = _losses_by(project, registry, last.undo[0], rows)
+        return losses if theirs == classes else None
 
 
 def _losses_by(
@@ -140,32 +138,28 @@ def _losses_by(
 def better_before(project: Project, registry: Registry) -> bool:
     """Return whether the version that a rollback goes to has the smaller error on the newest labelled rows.
 
-    If that cannot be found out (no labels yet, too few rows, other columns), it prints why and returns False.
+    These are of the last drift.window_hours. If it cannot be found out (no labels yet, too few rows, other
+    columns), it prints why and returns False.
     """
-    last = registry.last(PRODUCTION)[0]
+    last, schema = registry.last(PRODUCTION)[0], project.load("schema")
     try:
+        thresholds = settings.load(project).drift
         if not last.undo:
             raise ValueError("none is before it")
-        rows = _newest(project)
-        pair = (last.version, last.undo[0])
+        rows = dataset.load(project.load("data"), project.root)
+        rows = rows[rows[schema.TARGET].notna()]
+        if schema.TIME:
+            oldest = rows[schema.TIME].max() - pd.Timedelta(hours=thresholds.window_hours)
+            rows = rows[rows[schema.TIME] > oldest]
+        if not schema.TIME or len(rows) < thresholds.min_rows:
+            found = f"{len(rows):,} rows with a label and a time"
+            raise ValueError(f"{found}, {thresholds.min_rows:,} are needed")
+        rows, pair = validation.check(rows, schema), (last.version, last.undo[0])
         now, before = (_losses_by(project, registry, version, rows)[1].mean() for version in pair)
     except (LifecycleError, KeyError, ValueError) as problem:
         console.failed(f"the version before cannot be compared: {problem}", "nothing: it is not rolled back")
         return False
     return bool(before < now)
-
-
-def _newest(project: Project) -> pd.DataFrame:
-    """Return the labelled rows of the last drift.window_hours. Raises ValueError if they are too few."""
-    schema, thresholds = project.load("schema"), settings.load(project).drift
-    frame = dataset.load(project.load("data"), project.root)
-    frame = frame[frame[schema.TARGET].notna()]
-    if schema.TIME:
-        oldest = frame[schema.TIME].max() - pd.Timedelta(hours=thresholds.window_hours)
-        frame = frame[frame[schema.TIME] > oldest]
-    if not schema.TIME or len(frame) < thresholds.min_rows:
-        raise ValueError(f"{len(frame):,} rows with a label and a time, {thresholds.min_rows:,} are needed")
-    return validation.check(frame, schema)
 
 
 def take_labels(project: Project, source: Path) -> str:
@@ -191,12 +185,12 @@ def log_residuals(rows: pd.DataFrame, model: Predictor, folder: Path, rules: Ano
     loss = metrics.losses(metrics.truth(target, model.schema), predicted)
     start, spread = ("error", "error_sd") if model.schema.classes else ("", "rmse")
     limit = facts.get(start, 0.0) + rules.sigma * facts.get(spread, np.inf)
-    path = folder / anomaly_log.FOLDER / f"{time.strftime('%Y%m%d', time.gmtime())}-labels.jsonl"
+    path = folder / logs.ANOMALIES / f"{time.strftime('%Y%m%d', time.gmtime())}-labels.jsonl"
     room = max(rules.most_a_day - len(files.read_lines(path)), 0)
     lines = []
     for row in rows.assign(loss=loss)[loss > limit].head(room).itertuples():
         why = [f"far off its label: {row.loss:.4g}"]
         lines.append(json.dumps({"id": row.id, "at": round(row.time), "why": why}) + "\n")
     if lines:
-        prediction_log.append(path, lines)
+        logs.append(path, lines)
     return len(lines)

@@ -7,6 +7,7 @@ counts of several processes, hours or hosts are one profile.
 import json
 from collections.abc import Callable, Iterable
 from copy import copy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ COUNTED = ("counts", "missing", "outside")
 SHUFFLED = 2000  # rows that importance is measured on
 
 
+@dataclass
 class Profile:
     """The histograms of a model's columns and of its predictions, as profile.json holds them.
 
@@ -31,21 +33,23 @@ class Profile:
     classes: of the target, [] for a number. labels: the target's histogram in training.
     """
 
-    def __init__(
-        self, features: dict[str, Histogram], rows: int, classes: list[Any], labels: Histogram | None = None
-    ) -> None:
-        self.features, self.rows, self.classes, self.labels = features, rows, classes, labels
-        self._names = _names(classes)
+    features: dict[str, Histogram]
+    rows: int
+    classes: list[Any]
+    labels: Histogram | None = None
+
+    def __post_init__(self) -> None:
+        self._names = np.array([str(label) for label in self.classes], dtype=object)
 
     @classmethod
     def build(
         cls, columns: Arrays, predictions: np.ndarray, schema: Schema, target: np.ndarray | None = None
     ) -> "Profile":
         """Choose the bins from training columns, predictions and labels (floats, class names); count."""
+        profile = cls({}, 0, schema.classes)
         watched = {name: values for name, values in columns.items() if values.dtype.kind != "M"}
-        watched[PREDICTION] = _predicted(predictions, _names(schema.classes))
-        chosen = {name: histogram.choose(values) for name, values in watched.items()}
-        profile = cls(chosen, 0, schema.classes)
+        watched[PREDICTION] = profile._predicted(predictions)
+        profile.features = {name: histogram.choose(values) for name, values in watched.items()}
         profile.add(columns, predictions)
         if target is not None:
             profile.labels = histogram.choose(target)
@@ -67,7 +71,11 @@ class Profile:
 
     def add_predictions(self, predictions: np.ndarray) -> None:
         """Count predictions alone."""
-        histogram.add(self.features[PREDICTION], _predicted(predictions, self._names))
+        histogram.add(self.features[PREDICTION], self._predicted(predictions))
+
+    def _predicted(self, predictions: np.ndarray) -> np.ndarray:
+        """Return the predicted numbers, or the names of the most probable classes."""
+        return self._names[predictions.argmax(axis=1)] if self.classes else predictions
 
     def add_counts(self, parts: Iterable[dict[str, Any]]) -> int:
         """Add what counts_only() returned, of the same bins. Returns the sum of their "rejected"."""
@@ -107,27 +115,16 @@ def _row(feature: Histogram) -> np.ndarray:
     return np.array([*feature["counts"], feature["missing"], feature.get("outside", 0)])
 
 
-def _names(classes: list[Any]) -> np.ndarray:
-    return np.array([str(label) for label in classes], dtype=object)
-
-
-def _predicted(predictions: np.ndarray, names: np.ndarray) -> np.ndarray:
-    """Return the predicted numbers, or the names of the most probable classes."""
-    return names[predictions.argmax(axis=1)] if len(names) else predictions
-
-
 def importances(columns: Arrays, predict: Callable[[Arrays], np.ndarray]) -> dict[str, float]:
     """Return for each column the mean change of the predictions when it is shuffled, the largest being 1.
 
     Permutation importance (Breiman 2001) of the predictions instead of the error, so that it needs no labels.
     Columns that carry the same information share their importance, so compare it with a low threshold only.
     """
-    random = np.random.default_rng(0)
-    rows = len(next(iter(columns.values())))
+    random, rows = np.random.default_rng(0), len(next(iter(columns.values())))
     chosen = np.sort(random.choice(rows, min(rows, SHUFFLED), replace=False))
     sample = {name: values[chosen] for name, values in columns.items()}
-    before = predict(sample)
-    changes = {}
+    before, changes = predict(sample), {}
     for name, values in sample.items():
         after = predict({**sample, name: random.permutation(values)})
         changes[name] = float(np.mean(np.abs(after - before)))

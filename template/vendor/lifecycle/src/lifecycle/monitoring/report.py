@@ -41,7 +41,7 @@ def page(
 ) -> str:
     """Return the page. version: whose profile the reference is; source: what was compared with it."""
     moved = [feature for feature in verdict.features if feature.drifted or feature.fault]
-    plots = [_section(feature, reference, current) for feature in moved]
+    plots = [_section(f, reference.features[f.name], current.features[f.name]) for f in moved]
     about = f"{source}: {verdict.rows:,} rows, {verdict.rejected:,} refused; training: {version}"
     rows = "".join(f"<tr>{_cells('td', row_of(feature))}</tr>" for feature in verdict.features)
     return f"""<!doctype html>
@@ -59,26 +59,21 @@ def page(
 def row_of(feature: Feature) -> tuple[str, ...]:
     """Return a feature's line of the table, as HEAD names its columns."""
     state = feature.fault or ("drifted" if feature.drifted else "")
+    state = state if feature.matters or feature.fault else f"{state} (matters little)".strip()
+    moved = f"{feature.psi:.3f}", f"{feature.ks:.3f}", f"{feature.p_value:.1e}"
     shares = feature.missing, feature.missing_before, feature.new, feature.outside
-    return (
-        feature.name,
-        f"{feature.psi:.3f}",
-        f"{feature.ks:.3f}",
-        f"{feature.p_value:.1e}",
-        *(f"{share:.1%}" for share in shares),
-        "" if feature.importance is None else f"{feature.importance:.3f}",
-        state if feature.matters or feature.fault else f"{state} (matters little)".strip(),
-    )
+    importance = "" if feature.importance is None else f"{feature.importance:.3f}"
+    return feature.name, *moved, *(f"{share:.1%}" for share in shares), importance, state
 
 
 def _cells(tag: str, texts: tuple[str, ...]) -> str:
     return "".join(f"<{tag}>{escape(text)}</{tag}>" for text in texts)
 
 
-def _section(feature: Feature, reference: Profile, current: Profile) -> str:
+def _section(feature: Feature, training: Histogram, served: Histogram) -> str:
     facts = feature.fault or f"PSI {feature.psi:.2f}, KS {feature.ks:.2f}, p {feature.p_value:.0e}"
     keys = '<span class="key">training</span> &nbsp; <span class="key served">served</span>'
-    plot = _plot(feature.name, *_shares(reference.features[feature.name], current.features[feature.name]))
+    plot = _plot(feature.name, *_shares(training, served))
     return f"<h2>{escape(feature.name)}</h2><p class='dim'>{escape(facts)} &nbsp; {keys}</p>{plot}"
 
 

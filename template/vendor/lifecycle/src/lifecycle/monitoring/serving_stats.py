@@ -20,8 +20,7 @@ from pydantic_core import from_json  # half of json.loads' time, which is most o
 from .. import files
 from ..data.arrays import Arrays
 from ..errors import DataError
-from .anomaly_log import AnomalyLog
-from .prediction_log import KEEP_DAYS, PredictionLog, append
+from .logs import KEEP_DAYS, AnomalyLog, PredictionLog, append
 from .profile import Profile
 
 HOUR = "%Y%m%dT%H"  # in UTC, the beginning of a file's name
@@ -55,8 +54,8 @@ class Recorder:
         rules: dict[str, Any] | None = None,  # of the anomaly log, as the model was trained
         clock: Callable[[], float] = time.time,  # seconds since 1970
     ) -> None:
-        self._reference, self._folder, self._seconds = reference, folder / version, seconds
-        self._clock = clock
+        self._reference, self._folder = reference, folder / version
+        self._seconds, self._clock = seconds, clock
         self._lock = threading.Lock()  # of what is counted
         self._flushing = threading.Lock()  # so that an older content never replaces a newer one
         self._hours: list[_Hour] = []  # rows are counted into the last one
@@ -153,7 +152,7 @@ def collect(
 
 
 def _read(path: Path, reference: Profile) -> dict[str, Any] | None:
-    """Return the content of a file; None if it was removed since it was listed, because it is old."""
+    """Return the content of a file; None if it holds no row, or was removed since it was listed."""
     try:
         part = from_json(path.read_bytes())
         for name, feature in reference.features.items():

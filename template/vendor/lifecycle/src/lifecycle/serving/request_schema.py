@@ -43,8 +43,7 @@ def _field(column: Column) -> tuple[Any, Any]:
         kind = Annotated[kind, BeforeValidator(_strict(column.kind))]
     kind = Annotated[kind, Field(**facts)]
     described = f"{column.description}: {column.rule}".removeprefix(": ")
-    default: Any = None if column.nullable else ...
-    field = Field(default, alias=column.name, description=described)
+    field = Field(None if column.nullable else ..., alias=column.name, description=described)
     return kind | None if column.nullable else kind, field
 
 
@@ -63,10 +62,8 @@ def _strict(kind: Kind) -> Any:
 def answer_type(schema: Schema) -> type[BaseModel]:
     """Return the model of an answer: the version, a prediction a row, and their ids for labels."""
     value: Any = Literal[tuple(schema.classes)] if schema.classes else float  # type: ignore[valid-type]
-    fields: dict[str, Any] = {"prediction": (value, ...)}
-    if schema.classes:
-        fields["probabilities"] = (dict[str, float], ...)
-    prediction: Any = create_model("Prediction", **fields)
+    fields: dict[str, Any] = {"probabilities": (dict[str, float], ...)} if schema.classes else {}
+    prediction: Any = create_model("Prediction", prediction=(value, ...), **fields)
     rows = (list[prediction], ...)
     return create_model("Answer", version=(str, ...), predictions=rows, ids=(list[str], ...))
 
@@ -96,10 +93,7 @@ def describe(schema: Schema) -> str:
 
 
 def respond(predictor: Predictor, body: Any, recorder: Recorder) -> tuple[dict[str, Any], np.ndarray]:
-    """Predict the rows of a body that body_type has checked, and count them.
-
-    Returns: the answer, and the predictions as Predictor.predict_arrays gives them.
-    """
+    """Predict a body that body_type has checked, count it, and return the answer and the predictions."""
     rows = body if isinstance(body, list) else [body]
     columns = from_rows([row.model_dump(by_alias=True) for row in rows], predictor.schema.columns)
     output = predictor.predict_arrays(columns)

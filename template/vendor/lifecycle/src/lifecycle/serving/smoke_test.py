@@ -22,19 +22,15 @@ def main() -> None:
     try:
         version = _ask(f"{url}/health")["version"]
         if version == manifest["version"]:
-            check(url, [manifest["fixture"], *manifest.get("smoke", [])])
+            examples = [manifest["fixture"], *manifest.get("smoke", [])]
+            answers = _ask(f"{url}/predict", [example["row"] for example in examples])["predictions"]
+            for number, (example, answer) in enumerate(zip(examples, answers, strict=True), 1):
+                if not near(answer, example["prediction"]):
+                    raise ValueError(f"row {number}: {answer}, but at the gate {example['prediction']}")
         print(version)
     except (OSError, ValueError, KeyError) as error:
         print(f"{url}: {error}", file=sys.stderr)
         sys.exit(3 if isinstance(error, OSError) and not isinstance(error, HTTPError) else 1)
-
-
-def check(url: str, examples: list[dict[str, Any]]) -> None:
-    """Send a manifest's rows. Raises ValueError that names the first one which is predicted otherwise."""
-    answers = _ask(f"{url}/predict", [example["row"] for example in examples])["predictions"]
-    for number, (example, answer) in enumerate(zip(examples, answers, strict=True), 1):
-        if not near(answer, example["prediction"]):
-            raise ValueError(f"row {number}: {answer}, but at the gate {example['prediction']}")
 
 
 def _ask(url: str, body: Any = None) -> Any:
@@ -48,9 +44,9 @@ def near(ours: Any, theirs: Any) -> bool:
     """Return whether two predictions are the same within TOLERANCE."""
     if isinstance(theirs, dict):
         return ours.keys() == theirs.keys() and all(near(ours[key], theirs[key]) for key in theirs)
-    return (
-        abs(ours - theirs) <= TOLERANCE * max(1, abs(theirs)) if isinstance(theirs, float) else ours == theirs
-    )
+    if isinstance(theirs, float):
+        return abs(ours - theirs) <= TOLERANCE * max(1, abs(theirs))
+    return ours == theirs
 
 
 if __name__ == "__main__":
