@@ -10,7 +10,7 @@ for _name in (
     "mlflow.store.model_registry.sqlalchemy_store",
     "mlflow.store.tracking.sqlalchemy_store",
     "lifecycle.registry.mlflow_aliases",
-    "lifecycle.registry.s3",
+    "lifecycle.registry.s3_bucket",
     "registry.faults",
 ):
     import_module(_name)

@@ -1,12 +1,12 @@
 """The errors that a user can act on, and the exit code of each.
 
- 0  done                         4  DataError       the data breaks schema.py
+ 0  done                         4  DataError       the data breaks schema.py, or cannot be read
  1  LifecycleError, or a crash   5  GateRejected    the candidate is not good enough
- 2  drift found                  6  RegistryError   no such version, somebody was first, registry down
+ 2  drift found                  6  RegistryError   no such version, refused, or cannot be reached
  3  too few rows for a verdict     ├ Conflict       somebody else moved the alias first
-64  wrong usage of a command       └ DigestMismatch a file is not what was published
-75  Busy: not now                7  SettingsError   params.yaml, pyproject.toml or the environment
-                                 8  ExportError     the estimator does not export to ONNX
+64  wrong usage of a command       └ DigestMismatch a file is missing or is not what was published
+75  Busy: retraining is running, 7  SettingsError   params.yaml, pyproject.toml or the environment
+    or was started not long ago  8  ExportError     the estimator does not export to ONNX
 """
 
 LIBRARY = "lean-mlops-lifecycle"  # as pip, uv and uv.lock name it
@@ -24,20 +24,14 @@ class LifecycleError(Exception):
 
 
 class DataError(LifecycleError):
-    """The data breaks schema.py, or cannot be read."""
-
     exit_code = 4
 
 
 class GateRejected(LifecycleError):
-    """The candidate did not pass evaluate."""
-
     exit_code = 5
 
 
 class RegistryError(LifecycleError):
-    """The registry has no such version, refused, or cannot be reached."""
-
     exit_code = 6
 
 
@@ -50,25 +44,18 @@ class DigestMismatch(RegistryError):
 
 
 class SettingsError(LifecycleError):
-    """params.yaml, pyproject.toml or an environment variable is wrong."""
-
     exit_code = 7
 
 
 class ExportError(LifecycleError):
-    """The estimator does not export to ONNX."""
-
     exit_code = 8
 
 
 class Busy(LifecycleError):
-    """Retraining is running, or was started not long ago."""
-
     exit_code = 75  # EX_TEMPFAIL of sysexits.h
 
 
 def missing_extra(extra: str, error: ImportError) -> SettingsError:
     """Return the error for a library that is not installed because an extra was not asked for."""
-    return SettingsError(
-        f"{error.name} is not installed", f'add the extra "{extra}" to {LIBRARY} in pyproject.toml'
-    )
+    next_step = f'add the extra "{extra}" to {LIBRARY} in pyproject.toml'
+    return SettingsError(f"{error.name} is not installed", next_step)

@@ -18,10 +18,7 @@ DAY = 86_400  # seconds
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a partial file beside `path` to write, which takes its place only when all went well.
-
-    A reader, or the next run after a kill, never sees half of it.
-    """
+    """Give a partial file beside `path` to write, which takes its place, whole, only when all went well."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
@@ -53,11 +50,11 @@ def fresh_folder(to: Path) -> Iterator[Path]:
     """Give an empty folder to fill, which takes the place of `to` only when all went well."""
     to.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=f".{to.name}-", dir=to.parent) as scratch:
-        filled, old = Path(scratch) / "new", Path(scratch) / "old"
+        filled = Path(scratch, "new")
         filled.mkdir()
         yield filled
         if to.exists():
-            to.rename(old)
+            to.rename(Path(scratch, "old"))
         filled.rename(to)
 
 

@@ -1,12 +1,12 @@
 """The one HTTP client: small JSON requests with a limit in time, and errors without secrets."""
 
 import json
-import urllib.error
-import urllib.parse
-import urllib.request
 from dataclasses import dataclass
 from http.client import HTTPException
 from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import urlencode, urlsplit
+from urllib.request import Request, urlopen
 
 from .errors import LifecycleError
 
@@ -31,18 +31,17 @@ def send(
     Raises LifecycleError, without the address's query and user, where nobody answers within the seconds.
     """
     kind = "application/x-www-form-urlencoded" if form else "application/json"
-    data = None if body is None else (urllib.parse.urlencode(body) if form else json.dumps(body)).encode()
-    parts = urllib.parse.urlsplit(url)
+    data = None if body is None else (urlencode(body) if form else json.dumps(body)).encode()
+    parts = urlsplit(url)
     shown = parts._replace(query="", netloc=parts.netloc.rpartition("@")[2]).geturl()
     if parts.scheme not in ("http", "https"):
         raise LifecycleError(f"{shown} is not an address that starts with http:// or https://")
     headers = {"Content-Type": kind, "User-Agent": "lifecycle"} | (headers or {})
-    request = urllib.request.Request(url, data, headers)
     try:
-        with urllib.request.urlopen(request, timeout=seconds) as answer:
+        with urlopen(Request(url, data, headers), timeout=seconds) as answer:
             return Answer(answer.status, answer.read())
-    except urllib.error.HTTPError as error:
+    except HTTPError as error:
         return Answer(error.code, error.read())
     except (OSError, HTTPException) as error:
-        advice = "check the address and the network"
-        raise LifecycleError(f"{shown} cannot be reached: {error}", advice) from error
+        text = f"{shown} cannot be reached: {error}"
+        raise LifecycleError(text, "check the address and the network") from error

@@ -12,11 +12,16 @@ def window_of(windows: Sequence[str], now: float) -> str:
     return next((window for window in windows if covers(window, now)), "")
 
 
+def check_window(window: str) -> str:
+    """Return a window as it is. Raises ValueError if it is none."""
+    covers(window, 0.0)
+    return window
+
+
 def covers(window: str, now: float) -> bool:
-    """Return whether a window contains `now`.
+    """Return whether a window contains `now`. Raises ValueError if it is none.
 
     A window is "Sun 02:00-04:30", "22:00-01:00" (every day) or "2026-12-24T18:00/2026-12-27", in UTC.
-    Raises ValueError if it is none of these.
     """
     moment = datetime.fromtimestamp(now, UTC)
     if "/" in window:

@@ -3,7 +3,6 @@
 `Project.find()` finds it once, at the edge (a command, the server, Lambda's handler); then it is passed.
 """
 
-import importlib
 import importlib.util
 import os
 import tomllib
@@ -30,17 +29,13 @@ class Place:
 
 @dataclass(frozen=True)
 class Project:
-    """A rendered project.
+    """A rendered project, as its pyproject.toml describes it."""
 
-    name: of the model in the registry and of its images. package: the Python package with your own code.
-    registry, deploy: the answers, from [tool.lifecycle] in pyproject.toml. root: the folder of that file.
-    """
-
-    name: str
-    package: str
-    registry: str
+    name: str  # of the model in the registry and of its images
+    package: str  # the Python package with your own code
+    registry: str  # an answer, as deploy is: see CHOICES
     deploy: str
-    root: Path
+    root: Path  # the folder of pyproject.toml
 
     params = Place("params.yaml", "Settings that you change.")
     artifacts = Place("artifacts", "What the steps and the server write.")
@@ -56,17 +51,12 @@ class Project:
 
     @classmethod
     def find(cls) -> "Project":
-        """Return the project of LIFECYCLE_PROJECT, else of the current folder or the nearest one above it.
-
-        Raises SettingsError where there is none, or where its [tool.lifecycle] is wrong.
-        """
+        """Return the project of LIFECYCLE_PROJECT, else the nearest one. Raises SettingsError if none."""
         if named := os.environ.get(VARIABLE):
             return cls.read(Path(named))
-        here = Path.cwd()
-        for folder in (here, *here.parents):
-            file = folder / "pyproject.toml"
+        for file in (folder / "pyproject.toml" for folder in (Path.cwd(), *Path.cwd().parents)):
             if file.is_file() and "[tool.lifecycle]" in file.read_text(encoding="utf-8"):
-                return cls.read(Path(os.path.relpath(folder)))  # short paths in messages
+                return cls.read(Path(os.path.relpath(file.parent)))  # short paths in messages
         text = "this folder belongs to no project: there is no pyproject.toml with [tool.lifecycle]"
         raise SettingsError(text, "run the command from the project's root folder")
 
@@ -83,8 +73,9 @@ class Project:
         except tomllib.TOMLDecodeError as error:
             raise SettingsError(f"{file} is not TOML: {error}", "fix that line") from error
         except KeyError as error:
-            text = f"{file} has no {error} in [project] or [tool.lifecycle]"
-            raise SettingsError(text, "add it") from error
+            raise SettingsError(
+                f"{file}: {error} is missing in [project] or [tool.lifecycle]", "add it"
+            ) from error
         for key, value in table.items():
             where = f"{file}, line {_line(text, key)}"
             if key not in CHOICES:
@@ -121,8 +112,7 @@ class Project:
 
 
 def _line(text: str, key: str) -> int:
-    """Return the line of a key in [tool.lifecycle], counted from 1."""
-    lines = text.splitlines()
-    start = next((i for i, line in enumerate(lines) if line.strip() == "[tool.lifecycle]"), 0)
-    after = range(start + 1, len(lines))
-    return next((i + 1 for i in after if lines[i].partition("=")[0].strip(' "') == key), start + 1)
+    """Return the line of a key in [tool.lifecycle], counted from 1; the table's own if it is not found."""
+    keys = [line.partition("=")[0].strip(' "') for line in text.splitlines()]
+    table = keys.index("[tool.lifecycle]") if "[tool.lifecycle]" in keys else 0
+    return 1 + (keys.index(key, table) if key in keys[table:] else table)

@@ -13,9 +13,9 @@ def uv(project: Project) -> str:
     The Makefile and the scripts look in the same order. Raises LifecycleError when it is not there.
     """
     named = os.environ.get("UV")
-    found = shutil.which(named or str(project.root / ".tools/bin/uv")) or (not named and shutil.which("uv"))
-    if found:
-        return found
+    for place in (named,) if named else (str(project.root / ".tools/bin/uv"), "uv"):
+        if found := shutil.which(place):
+            return found
     if named:
         raise LifecycleError(f"UV names {named}, which is not here", "unset UV, then: make setup")
     raise LifecycleError("uv is neither in .tools/bin nor on the PATH", "make setup")

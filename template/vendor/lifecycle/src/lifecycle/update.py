@@ -43,8 +43,7 @@ def update(project: Project, changes: tuple[str, ...], to: str | None) -> None:
         if not new:
             subprocess.run(back, shell=True, cwd=project.root, capture_output=True, check=False)
     if not new:
-        console.done("there is nothing new")
-        return
+        return console.done("there is nothing new")
     _report_and_check(project, before, back, dropped)
     console.done(f"updated; to keep it: git add -A && git commit, then merge {branch} into {home}")
 

@@ -27,8 +27,8 @@ def check_vendored(project: Project) -> list[str]:
     found, listed = digests(folder), folder / DIGESTS
     if not listed.is_file():
         return [f"missing: {FOLDER}/{DIGESTS}"] if found else []  # the library is a dependency
-    lines = [line.partition("  ") for line in listed.read_text(encoding="utf-8").splitlines()]
-    came = {name: digest for digest, _, name in lines}
+    lines = listed.read_text(encoding="utf-8").splitlines()
+    came = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
     try:
         ignored = git(folder, "check-ignore", "-z", "--stdin", text="\0".join(found)).split("\0")[:-1]
     except (subprocess.CalledProcessError, FileNotFoundError):  # none is ignored; no repository; no git
@@ -41,8 +41,7 @@ def check_vendored(project: Project) -> list[str]:
 
 def refuse_changes(project: Project) -> None:
     """Raise LifecycleError if vendor/lifecycle is not as it came: an update would lose what was changed."""
-    faults = check_vendored(project)
-    if faults:
+    if faults := check_vendored(project):
         shown = faults[:12] + [f"and {len(faults) - 12} more"] * (len(faults) > 12)
         came = f"$(git log -1 --format=%h --diff-filter=AM -- {FOLDER}/{DIGESTS})"
         text = f"{FOLDER} is not as it came, and an update would lose the change:\n  " + "\n  ".join(shown)

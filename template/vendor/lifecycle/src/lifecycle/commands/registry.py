@@ -11,7 +11,6 @@ from ..console import json_option
 from ..project import Project
 from ..registry.base import PRODUCTION, STAGING, Move, open_registry, take_back, whoami
 
-LINEAGE = ("version", "created", "git_commit", "data_hash", "lock_hash")
 why_option = click.option("--why", default="", envvar="WHY", help="Why: it goes into the history.")
 by_option = click.option("--by", help="Who decides; else LIFECYCLE_BY, else git's user.name.")
 
@@ -81,7 +80,7 @@ def show(version: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(whole))
         return
-    facts = {key: whole[key] for key in LINEAGE}
+    facts = {key: whole[key] for key in ("version", "created", "git_commit", "data_hash", "lock_hash")}
     facts |= {f"{part}.{key}": value for part in ("params", "metrics") for key, value in whole[part].items()}
     for key, value in facts.items():
         click.echo(f"  {key:<22} {json.dumps(value) if isinstance(value, dict) else value}")

@@ -16,13 +16,11 @@ from ..errors import DigestMismatch, LifecycleError, RegistryError, missing_extr
 from ..files import fresh_folder
 from ..model.package import FILES, MANIFEST, Manifest, verify
 from ..project import Project
-from .transitions import Move, next_move, protect_from_prune, prune, refuse_pruned
+from .transitions import PROMOTING, Move, next_move, prune, refuse_pruned
 
 STAGING, PRODUCTION = "staging", "production"
-MODULES = {"mlflow": "mlflow", "s3": "object_store"}  # what implements an answer, whose name is its extra's
 NAME = re.compile(r"\w[\w.-]*")  # of a version or an alias
 NOTHING_LIVE = "no version is in production", "approve one: make promote"
-NEXT = "take another version, and find out who changed it"
 
 
 @dataclass(frozen=True)
@@ -42,9 +40,9 @@ class Registry(ABC):
     place: str  # where it is, for messages
 
     def publish(self, folder: Path) -> str:
-        """Publish a sealed candidate and return its version; a second time changes nothing.
+        """Publish a sealed candidate, visible only when complete, and return its version; again: no change.
 
-        Nobody sees the version until it is complete. Raises DigestMismatch or RegistryError.
+        Raises DigestMismatch or RegistryError.
         """
         manifest = verify(folder)
         with self.writing():
@@ -93,10 +91,8 @@ class Registry(ABC):
         """Point an alias back at the version before. Raises RegistryError if there is none."""
         last, tag = self.last(alias)
         if not last.undo:
-            raise RegistryError(
-                f"there is no version before {alias}'s to roll back to",
-                "promote another: make promote VERSION=…; uv run lifecycle versions lists them",
-            )
+            next_step = "promote another: make promote VERSION=…; uv run lifecycle versions lists them"
+            raise RegistryError(f"there is no version before {alias}'s to roll back to", next_step)
         return self._move(next_move("rollback", last.undo[0], alias, last, by, reason), last, tag)
 
     def prune(self, keep: int) -> list[str]:
@@ -121,20 +117,26 @@ class Registry(ABC):
         files, seals = self.read(version, (MANIFEST, *names)) or ({}, set())
         allowed = {MANIFEST: {digest} & seals if digest else seals}
         for name in (MANIFEST, *names):
-            where = f"{self.place}: {version}/{name}"
-            if name not in files:
-                raise DigestMismatch(f"{where} is missing", NEXT)
-            if sha256(files[name]) not in allowed[name]:
-                raise DigestMismatch(f"{where} is not the file that was published", NEXT)
+            if name not in files or sha256(files[name]) not in allowed[name]:
+                fault = "not the file that was published" if name in files else "missing"
+                next_step = "take another version, and find out who changed it"
+                raise DigestMismatch(f"{self.place}: {version}/{name} is {fault}", next_step)
             if name == MANIFEST:
                 facts = Manifest.model_validate_json(files[MANIFEST]).files
                 allowed |= {name: {facts[name].sha256} for name in names}
         return files
 
     def _move(self, move: Move, last: Move, tag: str) -> Move:
-        with self.writing(), protect_from_prune(self, move):
-            seal = sha256(self._read(move.version, "")[MANIFEST])
-            return self.append(replace(move, manifest_sha256=seal), last, tag)
+        mark = PROMOTING + move.id  # it keeps a prune away
+        with self.writing():
+            self.mark(move.version, mark)
+            try:
+                refuse_pruned(self, move.version)
+                seal = sha256(self._read(move.version, "")[MANIFEST])
+                return self.append(replace(move, manifest_sha256=seal), last, tag)
+            finally:
+                with suppress(Exception):  # an error on the way out matters more
+                    self.unmark(move.version, mark)
 
     def writing(self) -> AbstractContextManager[object]:
         """Return a context in which no other process writes, for a store that needs one."""
@@ -192,7 +194,7 @@ class Registry(ABC):
 def open_registry(project: Project) -> Registry:
     """Open the registry that the project chose. Raises SettingsError if its extra is not installed."""
     try:
-        return import_module(f".{MODULES[project.registry]}", __package__).open_registry(project)
+        return import_module(f".{project.registry}", __package__).open_registry(project)
     except ModuleNotFoundError as error:
         raise missing_extra(project.registry, error) from error
 

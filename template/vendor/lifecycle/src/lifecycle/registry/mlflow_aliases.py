@@ -27,10 +27,6 @@ PAGE = 100
 class MlflowRegistry(Versions):
     """The registry on MLflow."""
 
-    @property
-    def _history(self) -> str:
-        return f"{self._name}.history"
-
     def history(self, newest: int | None = None) -> list[Move]:
         with self.errors():
             return _done(self._newest_first())[-(newest or 0) :]

@@ -49,12 +49,14 @@ class Versions(Registry):
     def __init__(self, project: Project, uri: str, folder: Path | None = None) -> None:
         """folder: of the artifacts beside an embedded database; None for a server."""
         self._project, self._name, self._uri = project, project.name, uri
+        self._history = f"{project.name}.history"  # the model whose versions are the moves
         self._local = folder.as_uri() if folder else ""
         self._numbers: dict[str, str] = {}
         self.place = f"MLflow at {uri}"
         # Two processes that make the tables of a new mlflow.db, or write to it, would hinder each other.
-        lock = FileLock(f"{folder.parent / 'mlflow.db'}.lock", is_singleton=True) if folder else nullcontext()
-        self._lock: AbstractContextManager[object] = lock
+        self._lock: AbstractContextManager[object] = nullcontext()
+        if folder:
+            self._lock = FileLock(folder.with_name("mlflow.db.lock"), is_singleton=True)
         with self.writing():
             self._client = MlflowClient(uri, uri)
             self._client.search_experiments(max_results=1)  # it makes the tables of a new mlflow.db
@@ -86,9 +88,8 @@ class Versions(Registry):
             _log(self._client, run.run_id, manifest)
             self._client.log_artifacts(run.run_id, scratch)
         self._client.set_terminated(run.run_id)
-        if not self._client.search_model_versions(f"name = '{self._name}'", 1):
-            with suppress(MlflowException):  # somebody else has just made it
-                self._client.create_registered_model(self._name)
+        with suppress(MlflowException):  # it is there already
+            self._client.create_registered_model(self._name)
         # Last, because nobody sees a run without a version.
         tags = {ID: version, SEAL: seal}
         number = self.create(self._name, f"{run.artifact_uri}/model", run.run_id, tags)
@@ -231,17 +232,12 @@ def _save(project: Project, folder: Path, manifest: Manifest, to: Path) -> None:
 
 def _log(client: MlflowClient, run: str, manifest: Manifest) -> None:
     """Write what MLflow's page of a run shows: metrics, params, and tags for the lineage."""
+    import pandas as pd
+
     at = int(datetime.fromisoformat(manifest.created).timestamp() * 1000)
     numbers = {key: value for key, value in manifest.metrics.items() if isinstance(value, int | float)}
     metrics = [Metric(key, float(value), at, 0) for key, value in numbers.items()]
-    params = [Param(key, str(value)) for key, value in _flat(manifest.params)]
+    flat = pd.json_normalize(manifest.params).to_dict("records")[0]
+    params = [Param(str(key), str(value)) for key, value in flat.items()]
     tags = [RunTag(key, getattr(manifest, key)) for key in ("git_commit", "data_hash", "lock_hash")]
     client.log_batch(run, metrics, params, tags)
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value

@@ -1,4 +1,4 @@
-"""Named objects, in which the registry and the state are kept: here in a folder, in s3.py in a bucket."""
+"""Named objects, in which the registry and the state are kept: in a folder, or in a bucket (s3_bucket.py)."""
 
 import errno
 import hashlib
@@ -11,6 +11,7 @@ from urllib.request import url2pathname
 
 from ..errors import RegistryError, SettingsError, missing_extra
 from ..files import replacing
+from ..project import Project
 
 
 class Store(Protocol):
@@ -31,12 +32,18 @@ class Store(Protocol):
         """Remove an object, if it is there."""
 
 
+def registry_store(project: Project) -> Store:
+    """Open the store that REGISTRY_URI names, else the folder registry/ of the project."""
+    uri = os.environ.get("REGISTRY_URI")
+    return open_store(uri) if uri else Folder(project.root / "registry")
+
+
 def open_store(uri: str, variable: str = "REGISTRY_URI") -> Store:
     """Open s3://bucket/prefix or file:///path, which `variable` holds. Raises SettingsError if it cannot."""
     scheme, _, rest = uri.partition("://")
     if scheme == "s3" and rest:
         try:
-            from .s3 import Bucket  # boto3 takes a second to load, and a folder does not need it
+            from .s3_bucket import Bucket  # boto3 takes a second to load, and a folder does not need it
         except ModuleNotFoundError as error:
             raise missing_extra("s3", error) from error
         bucket, _, prefix = rest.strip("/").partition("/")
@@ -89,9 +96,8 @@ class Folder:
 
     def list(self, prefix: str) -> list[str]:
         with self._clear_errors():
-            found = [
-                Path(folder, name) for folder, _, names in os.walk(self._root / prefix) for name in names
-            ]
+            walk = os.walk(self._root / prefix)
+            found = [Path(folder, name) for folder, _, names in walk for name in names]
         # A name with a dot is of a file that is being written, or that a kill has left.
         return sorted(f.relative_to(self._root).as_posix() for f in found if not f.name.startswith("."))
 

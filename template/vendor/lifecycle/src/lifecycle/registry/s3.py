@@ -1,113 +1,128 @@
-"""Objects in an S3 bucket: writes that fail if somebody else was first, on AWS, MinIO, R2 and Ceph.
+"""The registry on objects: REGISTRY_URI is s3://bucket/prefix or file:///path, else the project's registry/.
 
-boto3 rather than a smaller client, because it alone takes credentials every way that people are used to:
-AWS_PROFILE, SSO, an assumed role, a web identity, a container's or a machine's role.
+models/<version>/     the candidate's files, each written once. manifest.json comes last and makes it visible;
+                      the name of the empty object sealed-<sha256> says which manifest that must be.
+aliases/<alias>.json  the alias's last move, replaced only by who has read it
+history/              every move, written after its alias; the next move adds what a kill has kept back
+state/                see state/store.py
 """
 
-import base64
-import hashlib
-import random
+import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import Any
-
-import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
 
 from ..errors import RegistryError
+from ..files import to_json
+from ..model.package import FILES, MANIFEST, Manifest
+from ..project import Project
+from .base import Registry, sha256
+from .objects import Store, registry_store
+from .transitions import PRUNING, Move, conflict, refuse_pruned
 
-# A server that hangs or fails is given up after less than 20 seconds, with jitter between the attempts.
-LIMITS = Config(
-    connect_timeout=3,
-    read_timeout=5,
-    max_pool_connections=16,  # as many as the registry's readers
-    retries={"mode": "standard", "total_max_attempts": 3},
-    request_checksum_calculation="when_required",  # older MinIO and Ceph refuse more than Content-MD5
-    response_checksum_validation="when_required",
-)
-BUSY, CHANGED = 409, 412  # "a conditional write is under way, try again"; "the condition does not hold"
+SEALED = "sealed-"
+READERS = 16  # objects that are read at once
 
 
-class Bucket:
-    """The store at s3://bucket/prefix: a Store as objects.py describes it."""
+class ObjectRegistry(Registry):
+    """The registry on a store of objects."""
 
-    def __init__(self, bucket: str, prefix: str) -> None:
-        self.place = f"s3://{bucket}/{prefix}".rstrip("/")
-        self._bucket, self._prefix = bucket, f"{prefix}/" if prefix else ""
-        self._bare_tags = False  # AWS wants an ETag in its quotes, Ceph without them
-        with self._clear_errors():
-            self._client: Any = boto3.client("s3", config=LIMITS)
+    def __init__(self, store: Store) -> None:
+        self._store, self.place = store, store.place
 
-    @contextmanager
-    def _clear_errors(self) -> Iterator[None]:
+    def _names(self, version: str) -> set[str]:
+        prefix = f"models/{version}/"
+        return {key.removeprefix(prefix) for key in self._store.list(prefix)}
+
+    def _contents(self, version: str, names: Iterable[str]) -> dict[str, bytes]:
+        found = {name: self._store.read(f"models/{version}/{name}") for name in names}
+        return {name: item[0] for name, item in found.items() if item}
+
+    def write(self, folder: Path, manifest: Manifest) -> None:
+        refuse_pruned(self, version := manifest.version)
+        seal = (folder / MANIFEST).read_bytes()
+        files = {name: (folder / name).read_bytes() for name in FILES} | {SEALED + sha256(seal): b""}
+        for name, data in files.items():
+            if not self._store.swap(key := f"models/{version}/{name}", data):
+                text = f"{self.place}/{key} is there and is another file"
+                raise RegistryError(text, "find out who wrote it, or train again")
+        refuse_pruned(self, version)
+        # Another publisher's manifest is as good: the same files, evaluated again.
+        self._store.swap(f"models/{version}/{MANIFEST}", seal)
+
+    def read(self, version: str, names: Iterable[str] = ()) -> tuple[dict[str, bytes], set[str]] | None:
+        there = self._names(version)
+        if MANIFEST not in there:
+            return None
+        seals = {name.removeprefix(SEALED) for name in there if name.startswith(SEALED)}
+        return self._contents(version, names), seals
+
+    def listing(self) -> tuple[list[str], set[str]]:
+        keys = [key.split("/", 2)[1:] for key in self._store.list("models/")]
+        visible = {version for version, name in keys if name == MANIFEST}
+        return sorted(visible, reverse=True), {version for version, name in keys if name.startswith(PRUNING)}
+
+    def remove(self, version: str) -> None:
+        for name in sorted(self._names(version), key=lambda n: (n != MANIFEST, n.startswith(PRUNING))):
+            self._store.delete(f"models/{version}/{name}")
+
+    def mark(self, version: str, mark: str) -> None:
+        self._store.swap(f"models/{version}/{mark}", str(time.time()).encode())
+
+    def unmark(self, version: str, mark: str) -> None:
+        self._store.delete(f"models/{version}/{mark}")
+
+    def marks(self, version: str, kind: str) -> dict[str, float]:
+        found = self._contents(version, (name for name in self._names(version) if name.startswith(kind)))
+        return {name: float(data) for name, data in found.items()}
+
+    def last(self, alias: str) -> tuple[Move, str]:
+        found = self._store.read(key := f"aliases/{alias}.json")
+        return (self._parse(found[0], key), found[1]) if found else (Move(), "")
+
+    def _parse(self, text: bytes, key: str) -> Move:
         try:
-            yield
-        except ClientError as error:
-            if _status(error) in (BUSY, CHANGED):
-                raise
-            facts = error.response["Error"]
-            text = f"{facts.get('Code')}: {facts.get('Message') or 'without a message'}"
-            raise RegistryError(f"{self.place}: {text}", _advice(facts.get("Code", ""))) from error
-        except (BotoCoreError, ValueError) as error:
-            raise RegistryError(
-                f"{self.place}: {error}",
-                "check that address, AWS_ENDPOINT_URL_S3, AWS_DEFAULT_REGION and your AWS credentials",
-            ) from error
+            facts = json.loads(text)
+            return Move(**facts | {"undo": tuple(facts["undo"])})
+        except (KeyError, TypeError, ValueError) as error:
+            raise RegistryError(f"{self.place}/{key} is damaged", "find out who changed it") from error
 
-    def read(self, key: str) -> tuple[bytes, str] | None:
-        with self._clear_errors(), suppress(self._client.exceptions.NoSuchKey):
-            got = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)
-            return got["Body"].read(), got["ETag"]
-        return None
+    def heads(self) -> list[Move]:
+        return [self.last(Path(key).stem)[0] for key in self._store.list("aliases/")]
 
-    def swap(self, key: str, data: bytes, tag: str = "") -> bool:
-        for _ in range(2):
-            bare = tag.strip('"') if self._bare_tags else tag
-            if self._put(key, data, **({"IfMatch": bare} if tag else {"IfNoneMatch": "*"})):
-                return True
-            found = self.read(key)
-            if not tag or found is None or found[1] != tag:
-                # The answer to an attempt that did succeed may have been lost: then these are our bytes.
-                return found is not None and found[0] == data
-            self._bare_tags = not self._bare_tags  # nobody changed it, so it was the quotes
-        return False
+    def append(self, move: Move, last: Move, tag: str) -> Move:
+        self.complete(last)
+        if not self._store.swap(f"aliases/{move.alias}.json", _bytes(move), tag):
+            raise conflict(move, self.last(move.alias)[0])
+        self.complete(move)
+        return move
 
-    def _put(self, key: str, data: bytes, **condition: str) -> bool:
-        """Write an object under a condition; False if the condition does not hold."""
-        digest = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
-        words = {"Bucket": self._bucket, "Key": self._prefix + key, "Body": data, "ContentMD5": digest}
-        for attempt in range(6):
-            try:
-                with self._clear_errors():
-                    self._client.put_object(**words, **condition)
-                return True
-            except ClientError as error:
-                if _status(error) == CHANGED:
-                    return False
-                time.sleep(random.uniform(0, 0.1 * 2**attempt))
-        raise RegistryError(f"{self.place}/{key} is being written by others all the time", "try again")
+    def complete(self, last: Move) -> None:
+        if last.number:
+            self._store.swap(_entry(last), _bytes(last))
 
-    def list(self, prefix: str) -> list[str]:
-        with self._clear_errors():
-            pages = self._client.get_paginator("list_objects_v2")
-            found = pages.paginate(Bucket=self._bucket, Prefix=self._prefix + prefix)
-            keys = [item["Key"] for page in found for item in page.get("Contents", ())]
-        return [key.removeprefix(self._prefix) for key in keys]
+    def history(self, newest: int | None = None) -> list[Move]:
+        heads = {_entry(move): move for move in self.heads()}
+        chosen = sorted({*self._store.list("history/"), *heads})[-(newest or 0) :]
 
-    def delete(self, key: str) -> None:
-        with self._clear_errors():
-            self._client.delete_object(Bucket=self._bucket, Key=self._prefix + key)
+        def read(key: str) -> Move:
+            return heads[key] if key in heads else self._parse((self._store.read(key) or (b"",))[0], key)
+
+        with ThreadPoolExecutor(READERS) as pool:
+            return list(pool.map(read, chosen))
 
 
-def _status(error: ClientError) -> int:
-    return error.response["ResponseMetadata"]["HTTPStatusCode"]
+def _bytes(move: Move) -> bytes:
+    return to_json(asdict(move)).encode()
 
 
-def _advice(code: str) -> str:
-    if code in ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "403"):
-        return "check your AWS credentials (AWS_PROFILE), and deploy/s3/ for what a role may do"
-    if code == "NoSuchBucket":
-        return "check that address, or make the bucket"
-    return "try again in a minute; if it stays, ask who runs that S3 server"
+def _entry(move: Move) -> str:
+    """Return the key of a move in the history: moves sort by time, and those of an alias by number."""
+    return f"history/{move.at.replace('-', '').replace(':', '')[:19]}Z-{move.alias}-{move.number:06d}.json"
+
+
+def open_registry(project: Project) -> Registry:
+    """Open the registry of a project."""
+    return ObjectRegistry(registry_store(project))

@@ -7,9 +7,7 @@ other, so at least one of the two sees it and gives way.
 
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -25,14 +23,9 @@ UNDO_DEPTH = 20  # rollbacks in a row; it keeps the record of a move small
 
 @dataclass(frozen=True)
 class Move:
-    """One entry of the history: an alias moved from previous to version, by whom, when and why.
+    """One entry of the history: an alias moved from previous to version, by whom, when and why."""
 
-    number orders the moves of an alias; 0 stands for no move. base is the number of the move that its writer
-    took for the last one: of two simultaneous writers only the first is right. undo holds the versions that
-    rollbacks go back to, the nearest first. id tells two moves apart that are otherwise equal.
-    """
-
-    number: int = 0
+    number: int = 0  # orders the moves of an alias; 0 stands for no move
     action: str = ""
     alias: str = ""
     version: str = ""
@@ -40,61 +33,34 @@ class Move:
     by: str = ""
     at: str = ""
     reason: str = ""
-    base: int = 0
-    undo: tuple[str, ...] = ()
+    base: int = 0  # what its writer took for the last move: of two simultaneous writers only one is right
+    undo: tuple[str, ...] = ()  # the versions that rollbacks go back to, the nearest first
     manifest_sha256: str = ""
-    id: str = ""
+    id: str = ""  # tells two moves apart that are otherwise equal
 
 
 def next_move(action: str, version: str, alias: str, last: Move, by: str, reason: str) -> Move:
-    """Return the move that follows last, the alias's last move as its caller saw it.
-
-    A rollback undoes one promotion, so two in a row go back two versions and never forth again.
-    """
+    """Return the move that follows last, the alias's last move as its caller saw it."""
     before = (last.version, *last.undo) if last.version else ()
-    return Move(
-        number=last.number + 1,
-        action=action,
-        alias=alias,
-        version=version,
-        previous=last.version,
-        by=by,
-        at=max(datetime.now(UTC).isoformat(timespec="milliseconds"), last.at),  # clocks differ between hosts
-        reason=reason,
-        base=last.number,
-        undo=before[2:] if action == "rollback" else before[:UNDO_DEPTH],
-        id=uuid.uuid4().hex[:12],
-    )
+    # A rollback undoes one promotion, so two in a row go back two versions and never forth again.
+    undo = before[2:] if action == "rollback" else before[:UNDO_DEPTH]
+    at = max(datetime.now(UTC).isoformat(timespec="milliseconds"), last.at)  # clocks differ between hosts
+    entry = Move(last.number + 1, action, alias, version, last.version, by, at, reason, base=last.number)
+    return replace(entry, undo=undo, id=uuid.uuid4().hex[:12])
 
 
 def conflict(move: Move, winner: Move | None) -> Conflict:
     """Return the error for a move that lost against a simultaneous one."""
     who = f"{winner.by} moved {move.alias} to {winner.version}" if winner else f"somebody moved {move.alias}"
-    return Conflict(
-        f"{who} at the same moment; your {move.action} was not done",
-        "check: uv run lifecycle versions; then decide again",
-    )
-
-
-@contextmanager
-def protect_from_prune(registry: "Registry", move: Move) -> Iterator[None]:
-    """Keep the version that an alias is about to point at. Raises Conflict if it is being pruned already."""
-    registry.mark(move.version, mark := PROMOTING + move.id)
-    try:
-        refuse_pruned(registry, move.version)
-        yield
-    finally:
-        with suppress(Exception):  # prune ignores it after a day, and an error on the way out matters more
-            registry.unmark(move.version, mark)
+    text = f"{who} at the same moment; your {move.action} was not done"
+    return Conflict(text, "check: uv run lifecycle versions; then decide again")
 
 
 def refuse_pruned(registry: "Registry", version: str) -> None:
     """Raise Conflict while a version is being pruned."""
     if registry.marks(version, PRUNING):
-        raise Conflict(
-            f"{version} is being pruned",
-            "take another version; if that prune was killed: uv run lifecycle prune",
-        )
+        next_step = "take another version; if that prune was killed: uv run lifecycle prune"
+        raise Conflict(f"{version} is being pruned", next_step)
 
 
 def prune(registry: "Registry", keep: int) -> list[str]:

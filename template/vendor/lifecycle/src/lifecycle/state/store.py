@@ -6,8 +6,7 @@ Of two who change one at once, only one succeeds; a kill leaves the old text or 
 import os
 
 from ..project import Project
-from ..registry.object_store import store_of
-from ..registry.objects import Folder, Store, open_store
+from ..registry.objects import Folder, Store, open_store, registry_store
 
 
 class State:
@@ -27,7 +26,7 @@ class State:
 
 
 def open_state(project: Project) -> State:
-    """Open the state of a project, where all hosts that retrain or check it can share it.
+    """Open the state where all hosts that retrain or check the project share it.
 
     That is STATE_URI (s3://bucket/prefix or file:///path) if it is set, else the bucket of a Lambda's counts,
     else the registry's own store if that holds objects, else artifacts/ on this host.
@@ -36,4 +35,4 @@ def open_state(project: Project) -> State:
         return State(open_store(uri, "STATE_URI"))
     if bucket := os.environ.get("WINDOWS_BUCKET"):
         return State(open_store(f"s3://{bucket}/{os.environ.get('WINDOWS_PREFIX', project.name)}"))
-    return State(store_of(project) if project.registry == "s3" else Folder(project.artifacts))
+    return State(registry_store(project) if project.registry == "s3" else Folder(project.artifacts))
