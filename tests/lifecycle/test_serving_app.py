@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -155,7 +156,7 @@ def test_the_docs_show_each_column_and_its_range(client: TestClient, predictor: 
         assert column.rule in shown["properties"][column.name]["description"]
         assert f"| `{column.name}` | {column.rule}" in page["info"]["description"]
     assert shown["example"] == predictor.fixture["row"]
-    assert set(page["paths"]["/predict"]["post"]["responses"]) == {"200", "413", "422"}
+    assert set(page["paths"]["/predict"]["post"]["responses"]) == {"200", "400", "413", "422"}
     assert "//cdn" not in client.get("/docs").text
 
 
@@ -173,13 +174,78 @@ def test_metrics_count_requests_and_rows(
     assert f'rejected_rows_total{{field="{needed}"}} 1.0' in text
 
 
+def test_a_crash_is_counted_as_the_answer_that_the_client_gets(
+    serve: Serve, row: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = TestClient(serve().app, raise_server_exceptions=False)
+    client.post("/predict", json=row)
+    monkeypatch.setattr(Predictor, "predict_arrays", lambda *_: 1 / 0)
+    assert client.post("/predict", json=row).status_code == 500
+    text = client.get("/metrics").text
+    assert 'requests_total{status="500"} 1.0' in text and 'requests_total{status="200"} 1.0' in text
+    assert "request_seconds_count 2.0" in text
+
+
+def test_no_more_rows_than_the_limit_are_looked_at(serve: Serve, row: dict[str, Any]) -> None:
+    with serve(MAX_ROWS="3") as client:
+        assert client.post("/predict", json=[row] * 3).status_code == 200
+        answer = client.post("/predict", json=[row] * 4)
+    assert answer.status_code == 413
+    assert answer.json()["detail"] == "4 rows are over the limit of 3 rows a request: send fewer"
+
+
+@pytest.mark.parametrize("body", ["[{},{}]", '{"k1":1,"k2":1}', "[[1],[1]]"], ids=["rows", "fields", "lists"])
+def test_faults_are_listed_up_to_a_limit_and_refused_rows_are_all_counted(
+    project: Project, serve: Serve, body: str
+) -> None:
+    """However many there are: pydantic's errors of a body of 1 MB took 2 GB."""
+    many = [f'"no such {i}":1' for i in range(9000)]
+    content = {
+        "[{},{}]": "[" + ",".join(["{}"] * 9000) + "]",
+        "[[1],[1]]": "[" + ",".join(["[1]"] * 9000) + "]",
+    }
+    tracemalloc.start()
+    with serve() as client:
+        tracemalloc.reset_peak()
+        answer = client.post("/predict", content=content.get(body, "{" + ",".join(many) + "}"), headers=JSON)
+        peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert answer.status_code == 422 and len(answer.json()["detail"]) == 100
+    assert peak < 50_000_000
+    written = [json.loads(path.read_text())["rejected"] for path in project.windows.rglob("*.json")]
+    assert sum(written) == {"[{},{}]": 9000, "[[1],[1]]": 0}.get(body, 1)
+
+
 def test_with_a_key_only_its_holder_may_predict(serve: Serve, row: dict[str, Any]) -> None:
     with serve(API_KEY="s3cret") as client:
         assert client.post("/predict", json=row).status_code == 401
         assert client.post("/predict", json=row, headers={"X-API-Key": "wrong"}).status_code == 401
         assert client.post("/predict", json=row, headers={"X-API-Key": "s3cret"}).status_code == 200
         assert client.get("/health").status_code == 200
-        assert "401" in client.get("/openapi.json").json()["paths"]["/predict"]["post"]["responses"]
+        shown = client.get("/openapi.json").json()["paths"]["/predict"]["post"]
+        assert "401" in shown["responses"] and shown["security"] == [{"APIKeyHeader": []}]
+        assert 'requests_total{status="401"} 2.0' in client.get("/metrics").text
+
+
+def test_without_the_key_nothing_of_a_body_is_parsed(serve: Serve) -> None:
+    with serve(API_KEY="s3cret") as client:
+        for body in ("{", "[" * 5000, " " * 1_000_001):
+            assert client.post("/predict", content=body, headers=JSON).status_code == 401
+
+
+def test_a_time_that_has_no_place_in_utc_is_refused(
+    classifier_project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = classifier_project
+    monkeypatch.setenv("MODEL_DIR", str(project.candidate))
+    with TestClient(create_app()) as client:
+        row = Predictor(project.candidate, project.features.build).fixture["row"]
+        for value in ("0001-01-01T00:00:00+00:01", "9999-12-31T23:59:59-01:00"):
+            answer = client.post("/predict", json=row | {"ordered_at": value})
+            fault = answer.json()["detail"][0]
+            assert answer.status_code == 422 and fault["field"] == "ordered_at"
+            assert "years 1 to 9999" in fault["problem"]
+        assert client.post("/predict", json=row | {"ordered_at": "0001-01-01T00:00:00Z"}).status_code == 200
 
 
 def test_what_was_served_is_counted_when_the_server_ends(

@@ -3,13 +3,12 @@
 Environment variables configure it. It loads neither pandas, SciPy nor scikit-learn.
 """
 
-import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import Depends, FastAPI, HTTPException, Request, Response, Security
+from fastapi import FastAPI, Request, Response, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.security import APIKeyHeader
@@ -23,7 +22,7 @@ from ..model.predictor import Predictor
 from ..monitoring.profile import Profile
 from ..monitoring.serving_stats import Recorder
 from ..project import Project
-from .request_schema import WRONG_KEY, Refusal, answer_type, body_type, describe, refuse, respond
+from .request_schema import Refusal, Refused, TooManyRows, answer_type, body_type, describe, refuse, respond
 from .telemetry import Guard, Meters
 
 
@@ -31,7 +30,8 @@ class Server(BaseSettings):
     """The server's environment variables.
 
     model_dir: the version's folder (else artifacts/served). windows_dir: where counts are written every
-    window_seconds (else artifacts/windows). api_key: unset, whoever reaches the port may predict.
+    window_seconds (else artifacts/windows). api_key: unset, whoever reaches the port may predict. max_…: of a
+    request; what is larger is answered with 413.
     """
 
     model_dir: Path | None = None
@@ -39,6 +39,7 @@ class Server(BaseSettings):
     window_seconds: float = Field(60, gt=0)
     api_key: SecretStr | None = None
     max_body_bytes: int = Field(1_000_000, gt=0)
+    max_rows: int = Field(10_000, gt=0)
 
 
 def create_app() -> FastAPI:
@@ -62,8 +63,9 @@ def create_app() -> FastAPI:
 
     app = FastAPIOffline(title=project.name, version=version, redoc_url=None, lifespan=lifespan)
     app.description, meters = describe(predictor.schema), Meters(version, profile)
-    app.add_middleware(Guard, limit=server.max_body_bytes, meters=meters)
-    _add_predict(app, predictor, recorder, meters, server.api_key)
+    key = server.api_key.get_secret_value().encode() if server.api_key else b""
+    app.add_middleware(Guard, limit=server.max_body_bytes, key=key, meters=meters)
+    _add_predict(app, predictor, recorder, meters, server)
 
     @app.get("/health")
     def health(response: Response) -> dict[str, Any]:
@@ -78,7 +80,9 @@ def create_app() -> FastAPI:
     return app
 
 
-def _add_predict(app: FastAPI, predictor: Predictor, recorder: Recorder, meters: Meters, key: Any) -> None:
+def _add_predict(
+    app: FastAPI, predictor: Predictor, recorder: Recorder, meters: Meters, server: Server
+) -> None:
     schema = predictor.schema
 
     async def predict(body: Any) -> dict[str, Any]:
@@ -86,27 +90,25 @@ def _add_predict(app: FastAPI, predictor: Predictor, recorder: Recorder, meters:
         meters.predicted(output)
         return answer
 
-    predict.__annotations__["body"] = body_type(schema, predictor.fixture["row"])
-    refusals: dict[int | str, dict[str, Any]] = {413: {}, 422: {"model": Refusal}}
+    predict.__annotations__["body"] = body_type(schema, predictor.fixture["row"], server.max_rows)
+    refusals: dict[int | str, dict[str, Any]] = {400: {}, 413: {}, 422: {"model": Refusal}}
     guards = []
-    if key:
-        refusals[401], guards = {}, [Depends(_check_of(key.get_secret_value()))]
+    if server.api_key:  # Guard checks it before a body is read; this is for the docs page
+        refusals[401], guards = {}, [Security(APIKeyHeader(name="X-API-Key", auto_error=False))]
     shown: dict[str, Any] = {"summary": "Predict one row, or a list of rows", "responses": refusals}
     app.post("/predict", response_model=answer_type(schema), dependencies=guards, **shown)(predict)
 
-    @app.exception_handler(RequestValidationError)
-    async def refused(_: Request, error: RequestValidationError) -> JSONResponse:
-        answer, names = refuse(list(error.errors()), schema, recorder)
+    @app.exception_handler(Refused)
+    async def refused(_: Request, error: Refused) -> JSONResponse:
+        answer, names = refuse(error, schema, recorder)
         for name in names:
             meters.rejected.labels(name).inc()
         return JSONResponse(answer, status_code=422)
 
+    @app.exception_handler(RequestValidationError)
+    async def nonsense(request: Request, error: RequestValidationError) -> JSONResponse:
+        return await refused(request, Refused(list(error.errors()), 0))
 
-def _check_of(key: str) -> Any:
-    header = APIKeyHeader(name="X-API-Key", auto_error=False)
-
-    def check(given: Annotated[str | None, Security(header)]) -> None:
-        if not secrets.compare_digest((given or "").encode(), key.encode()):
-            raise HTTPException(401, WRONG_KEY)
-
-    return check
+    @app.exception_handler(TooManyRows)
+    async def too_many(_: Request, error: TooManyRows) -> JSONResponse:
+        return JSONResponse({"detail": str(error)}, status_code=413)

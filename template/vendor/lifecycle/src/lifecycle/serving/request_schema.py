@@ -3,11 +3,24 @@
 The docs page shows what is checked. AWS Lambda answers by this module too, so it imports no FastAPI.
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
+from itertools import islice
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, create_model
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+    WrapValidator,
+    create_model,
+)
 
 from ..data.arrays import from_rows
 from ..data.schema import Column, Kind, Schema
@@ -16,18 +29,59 @@ from ..monitoring.serving_stats import Recorder
 
 WRONG_KEY = "the header X-API-Key is missing or wrong"
 TOO_LARGE = "the body is over the limit of {:,} bytes: send fewer rows a request"
-MOST_FAULTS = 100  # that an answer lists
+TOO_MANY = "{:,} rows are over the limit of {:,} rows a request: send fewer"
+MOST_FAULTS = 100  # that an answer lists, and that are looked for
 TYPES: Any = {"number": float, "integer": int, "boolean": bool, "category": str, "datetime": datetime}
 
 
-def body_type(schema: Schema, example: dict[str, Any]) -> Any:
-    """Return the type of a body: one row, or a list of rows, with the fixture row as the example."""
+class TooManyRows(Exception):
+    """A body holds more rows than a request may."""
+
+
+class Refused(Exception):
+    """Rows break the schema. errors: pydantic's, the first ones. rows: how many rows break it."""
+
+    def __init__(self, errors: list[Any], rows: int) -> None:
+        super().__init__()
+        self.errors, self.rows = errors, rows
+
+
+def body_type(schema: Schema, example: dict[str, Any], most_rows: int) -> Any:
+    """Return the type of a body: one row, or a list of rows, with the fixture row as the example.
+
+    Validating raises TooManyRows, Refused, or ValidationError where the body is no row and no list of rows.
+    """
     fields: dict[str, Any] = {f"c{i}": _field(column) for i, column in enumerate(schema.columns)}
     config = ConfigDict(extra="forbid", json_schema_extra={"example": example})
     row: Any = create_model("Row", __config__=config, **fields)
     many = Annotated[list[row], Field(min_length=1), Tag("rows")]
     one_or_many = Discriminator(lambda body: "rows" if isinstance(body, list) else "row")
-    return Annotated[Annotated[row, Tag("row")] | many, one_or_many]
+    one_row, most_fields = TypeAdapter(row).validator, len(fields) + MOST_FAULTS
+
+    def check(body: Any, whole: Any) -> Any:
+        """Validate row by row: pydantic would collect each error of each row, gigabytes of a small body."""
+        rows = body if isinstance(body, list) else [body]
+        if len(rows) > most_rows:
+            raise TooManyRows(TOO_MANY.format(len(rows), most_rows))
+        if not rows or not isinstance(body, list | dict):
+            return whole(body)
+        valid, errors, refused = [], list[Any](), 0
+        for number, given in enumerate(rows):
+            long = isinstance(given, dict) and len(given) > most_fields
+            try:
+                valid.append(
+                    one_row.validate_python(dict(islice(given.items(), most_fields)) if long else given)
+                )
+            except ValidationError as error:
+                refused += isinstance(given, dict)  # what is no row at all says nothing about the data
+                if len(errors) < MOST_FAULTS:
+                    found = error.errors(include_url=False, include_context=False, include_input=False)
+                    errors += [{**each, "loc": (number, *each["loc"])} for each in found]
+        if errors:
+            raise Refused(errors, refused)
+        return valid if isinstance(body, list) else valid[0]
+
+    return Annotated[Annotated[row, Tag("row")] | many, one_or_many, WrapValidator(check)]
 
 
 def _field(column: Column) -> tuple[Any, Any]:
@@ -41,6 +95,8 @@ def _field(column: Column) -> tuple[Any, Any]:
         facts["allow_inf_nan"] = False
     if column.kind != "category":
         kind = Annotated[kind, BeforeValidator(_strict(column.kind))]
+    if column.kind == "datetime":
+        kind = Annotated[kind, AfterValidator(_in_utc)]
     kind = Annotated[kind, Field(**facts)]
     described = f"{column.description}: {column.rule}".removeprefix(": ")
     field = Field(None if column.nullable else ..., alias=column.name, description=described)
@@ -57,6 +113,14 @@ def _strict(kind: Kind) -> Any:
         return value
 
     return check
+
+
+def _in_utc(value: datetime) -> datetime:
+    """Refuse a time that is outside the years 1 to 9999 once it is in UTC."""
+    try:
+        return value.astimezone(UTC) if value.tzinfo else value
+    except OverflowError:
+        raise ValueError("a time from the years 1 to 9999 in UTC expected") from None
 
 
 def answer_type(schema: Schema) -> type[BaseModel]:
@@ -101,20 +165,20 @@ def respond(predictor: Predictor, body: Any, recorder: Recorder) -> tuple[dict[s
     return {"version": predictor.version, "predictions": predictor.answers(output), "ids": ids}, output
 
 
-def refuse(errors: list[Any], schema: Schema, recorder: Recorder) -> tuple[dict[str, Any], set[str]]:
-    """Return the answer 422 to pydantic's errors and the columns at fault, and count the rows that are.
+def refuse(error: Refused, schema: Schema, recorder: Recorder) -> tuple[dict[str, Any], set[str]]:
+    """Return the answer 422 to rows and the columns at fault, and count the rows that are refused.
 
     What was sent is not repeated: it may be personal, or not even be JSON.
     """
     rules: dict[Any, str] = {column.name: column.rule for column in schema.columns}
     faults = []
-    for error in errors:
-        place = [part for part in error["loc"] if part not in ("body", "row", "rows")]
+    for each in error.errors:
+        place = [part for part in each["loc"] if part not in ("body", "row", "rows")]
         row = place.pop(0) if place and isinstance(place[0], int) else 0
         field = next((part for part in place if part in rules), None)
-        unknown = error["type"] == "extra_forbidden"
-        problem = "there is no such field" if unknown else error["msg"]
+        unknown = each["type"] == "extra_forbidden"
+        problem = "there is no such field" if unknown else each["msg"]
         name = str(place[0])[:60] if unknown and place else field
         faults.append({"row": row, "field": name, "problem": problem, "allowed": rules.get(field)})
-    recorder.reject(len({fault["row"] for fault in faults if fault["field"]}))
+    recorder.reject(error.rows)
     return {"detail": faults[:MOST_FAULTS]}, {str(fault["field"]) for fault in faults} & rules.keys()

@@ -1,14 +1,16 @@
-"""What stands around the app: the limit on a body's size, and the meters for /metrics."""
+"""What stands around the app: the API key, the limit on a body's size, and the meters for /metrics."""
 
+import secrets
 import time
 
 import numpy as np
 from fastapi import HTTPException
+from fastapi.responses import JSONResponse
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..monitoring.profile import PREDICTION, Profile
-from .request_schema import TOO_LARGE
+from .request_schema import TOO_LARGE, WRONG_KEY
 
 LATENCIES = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)  # seconds
 
@@ -45,19 +47,21 @@ class Meters:
 
 
 class Guard:
-    """Counts and times each request to /predict, and answers 413 to a body over the limit.
+    """Counts and times each request to /predict; answers 401 to a wrong key and 413 to a body over the limit.
 
-    No more than the limit is read, announced or not: a client cannot fill the server's memory.
+    Without the key nothing of a body is read; with it no more than the limit, announced or not: a client
+    cannot fill the server's memory. A crash is counted as the answer 500 that the server gives to it.
     """
 
-    def __init__(self, app: ASGIApp, limit: int, meters: Meters) -> None:
-        self._app, self._limit, self._meters = app, limit, meters
+    def __init__(self, app: ASGIApp, limit: int, key: bytes, meters: Meters) -> None:
+        self._app, self._limit, self._key, self._meters = app, limit, key, meters
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] != "/predict":
             return await self._app(scope, receive, send)
-        start, read = time.perf_counter(), 0
-        announced = dict(scope["headers"]).get(b"content-length", b"")
+        start, read, headers = time.perf_counter(), 0, dict(scope["headers"])
+        announced = headers.get(b"content-length", b"")
+        status = 500  # what Starlette answers, outside of this, when the app raises
 
         async def limited() -> Message:
             nonlocal read
@@ -67,10 +71,16 @@ class Guard:
                 raise HTTPException(413, TOO_LARGE.format(self._limit), {"connection": "close"})
             return message
 
-        async def counted(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                self._meters.requests.labels(message["status"]).inc()
+        async def noted(message: Message) -> None:
+            nonlocal status
+            status = message.get("status", status)
             await send(message)
 
-        await self._app(scope, limited, counted)
-        self._meters.seconds.observe(time.perf_counter() - start)
+        app = self._app
+        if self._key and not secrets.compare_digest(headers.get(b"x-api-key", b""), self._key):
+            app = JSONResponse({"detail": WRONG_KEY}, 401, {"connection": "close"})
+        try:
+            await app(scope, limited, noted)
+        finally:
+            self._meters.requests.labels(status).inc()
+            self._meters.seconds.observe(time.perf_counter() - start)

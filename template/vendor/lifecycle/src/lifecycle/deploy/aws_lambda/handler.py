@@ -21,7 +21,7 @@ from ...errors import LifecycleError
 from ...model.predictor import Predictor
 from ...monitoring.profile import Profile
 from ...project import Project
-from ...serving.request_schema import TOO_LARGE, WRONG_KEY, body_type, refuse, respond
+from ...serving.request_schema import TOO_LARGE, WRONG_KEY, Refused, TooManyRows, body_type, refuse, respond
 from .recorder import Keeper, S3Recorder, log_metrics, parameter
 
 ROUTES = {"/predict": "POST", "/health": "GET"}
@@ -39,8 +39,9 @@ class Service:
         if not self.predictor.healthy():
             raise LifecycleError(f"{folder} does not predict its fixture row as published")
         self._project, self._schema = project, self.predictor.schema
-        self._body: TypeAdapter[Any] = TypeAdapter(body_type(self._schema, self.predictor.fixture["row"]))
         self._limit = int(os.environ.get("MAX_BODY_BYTES", "1000000"))
+        example, most_rows = self.predictor.fixture["row"], int(os.environ.get("MAX_ROWS", "10000"))
+        self._body: TypeAdapter[Any] = TypeAdapter(body_type(self._schema, example, most_rows))
         self._key = _api_key()
         profile, rules = Profile.read(folder), self.predictor.anomaly_rules
         self._recorder = S3Recorder(project, profile, self.predictor.version, rules)
@@ -65,20 +66,27 @@ class Service:
             if len(raw) > self._limit:
                 return 413, {"detail": TOO_LARGE.format(self._limit)}
             if not raw:
-                return self._refuse([{"type": "missing", "loc": ("body",), "msg": "Field required"}])
+                return self._nonsense([{"type": "missing", "loc": ("body",), "msg": "Field required"}])
             parsed = _parse(raw, headers.get("content-type", ""))
             body = self._body.validate_python(parsed, from_attributes=True)
         except json.JSONDecodeError as error:
             fault = {"type": "json_invalid", "loc": ("body", error.pos), "msg": "JSON decode error"}
-            return self._refuse([fault])
+            return self._nonsense([fault])
         except ValidationError as error:
-            return self._refuse(error.errors())
+            return self._nonsense(error.errors())
+        except Refused as error:
+            return self._refuse(error)
+        except TooManyRows as error:
+            return 413, {"detail": str(error)}
         except (UnicodeDecodeError, RecursionError, binascii.Error):
             return 400, {"detail": "There was an error parsing the body"}
         return 200, respond(self.predictor, body, self._recorder)[0]
 
-    def _refuse(self, errors: list[Any]) -> Answer:
-        return 422, refuse(errors, self._schema, self._recorder)[0]
+    def _nonsense(self, errors: list[Any]) -> Answer:
+        return self._refuse(Refused(errors, 0))
+
+    def _refuse(self, error: Refused) -> Answer:
+        return 422, refuse(error, self._schema, self._recorder)[0]
 
     def log(self, status: int, answer: dict[str, Any], seconds: float) -> None:
         """Log metrics, and the columns at fault; nothing of a row."""
