@@ -96,6 +96,13 @@ def test_a_taken_port_leaves_the_old_version_serving(light: Site, taken: int) ->
     assert light.live(third) == TWO, "the same version moves to another port"
 
 
+def test_a_rollback_from_a_version_that_no_longer_serves_is_refused(deployed: Site) -> None:
+    done = deployed.script("rollback", ok=False, FROM=ONE)
+    assert done.returncode == 6 and f"{TWO} serves here by now, not {ONE}" in done.stderr
+    assert deployed.live() == TWO
+    assert deployed.script("rollback", FROM=TWO).stdout == f"{ONE}\n"
+
+
 def test_a_rollback_that_fails_puts_back_what_served(deployed: Site) -> None:
     label = f"org.opencontainers.image.version={ONE}"
     deployed.docker("rm", "churn-blue")

@@ -318,6 +318,13 @@ def test_rollback_goes_further_back_each_time_and_then_says_that_there_is_no_mor
     assert site.run("rollback", "--yes").stdout == f"{THREE}\n"
 
 
+def test_a_rollback_from_a_version_that_no_longer_serves_is_refused(site: Site) -> None:
+    site.have(ONE, TWO)
+    done = site.run("rollback", "--yes", ok=False, FROM=ONE)
+    assert done.returncode == 6 and f"{TWO} serves here by now, not {ONE}" in done.stderr
+    assert site.run("rollback", "--yes", FROM=TWO).stdout == f"{ONE}\n"
+
+
 def test_a_rollback_that_fails_puts_back_what_served(site: Site) -> None:
     site.have(ONE, TWO)
     site.cluster.answers[ONE] = (503, {"status": "broken", "version": ONE})

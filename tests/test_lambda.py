@@ -190,6 +190,8 @@ def test_release_status_and_rollback_end_to_end(site: Site) -> None:
     assert "nothing to do" in site.run("make", "deploy").stderr
     assert site.alias() == before, "a second release of the same version changes nothing"
 
+    refused = site.script("rollback", code=6, FROM=site.old).stderr
+    assert f"{site.new} serves here by now, not {site.old}" in refused and site.live() == site.new
     site.make("rollback", "WHY=complaints")
     assert site.live() == site.old
     site.make("status")

@@ -1,10 +1,13 @@
 """What follows from a check of production, with a real registry and real counts: decided, done, reported."""
 
+import itertools
 import json
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +228,85 @@ def test_a_decision_is_void_once_production_has_moved(project: Project, heard: H
     again = Check(older, late.at, service="worse", why="x", released=late.released)
     react(project, again)
     assert live(project) == ["", "live"], "promoted anew: that is another release"
+
+
+STEPS = ("judge", "react", "promote", "alert", "repeat")
+ORDERS = [
+    order
+    for order in itertools.permutations(STEPS)
+    if order.index("judge") < min(order.index("react"), order.index("promote"))
+    and order.index("alert") < order.index("repeat")
+]
+
+
+@pytest.mark.parametrize("order", ORDERS, ids="-".join)
+def test_what_was_promoted_since_is_never_rolled_back(
+    project: Project, heard: Heard, order: tuple[str, ...]
+) -> None:
+    """The errors began with the second release; whatever comes before or after, the fix for them stays."""
+    registry, began, judged, fix = open_registry(project), datetime.now(UTC), [], ""
+    payload = {"alerts": [WORSE["alerts"][0] | {"startsAt": began.isoformat(), "fingerprint": "f00"}]}
+    time.sleep(0.002)  # the history is in milliseconds
+    for step in order:
+        now = registry.resolve(PRODUCTION)
+        if step == "judge":
+            facts = {"service": "worse", "why": "x", "released": released(registry)}
+            judged = [Check(now, time.time(), **facts)]
+        elif step == "react":
+            react(project, judged[0])
+        elif step == "promote":
+            fix = next(version for version in releases(project) if version != now)
+            registry.promote(fix, PRODUCTION, "Ada", "the errors")
+        else:
+            assert hook(project, payload)[0] in (200, 202)
+    assert registry.resolve(PRODUCTION) == fix
+    rollbacks = [move for move in registry.history() if move.action == "rollback"]
+    acted_before = {"react", "alert"} & set(order[: order.index("promote")])
+    assert len(rollbacks) == bool(acted_before)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "notes", "stays"),
+    [
+        (1, {}, False),
+        (-1, {}, True),
+        (4, {"for": "5m"}, True),
+        (6, {"for": "5m"}, False),
+        (4, {"for": "1h"}, True),
+    ],
+)
+def test_errors_that_began_before_a_release_do_not_count_against_it(
+    project: Project, heard: Heard, minutes: int, notes: dict[str, str], stays: bool
+) -> None:
+    """Prometheus says when a rule began to fire, which is its `for` after the errors began."""
+    since = datetime.fromtimestamp(released(open_registry(project)) + 60 * minutes, UTC)
+    starts = since.isoformat(timespec="microseconds").replace(
+        "+00:00", "789Z"
+    )  # nanoseconds, as Go writes it
+    alert = WORSE["alerts"][0] | {"startsAt": starts, "annotations": notes}
+    assert hook(project, {"alerts": [alert]}) == (202, {"done": "alert" if stays else "roll back"})
+    assert live(project) == (["live", ""] if stays else ["", "live"])
+
+
+def test_an_alert_acts_once_however_often_it_is_sent(project: Project, heard: Heard) -> None:
+    registry = open_registry(project)
+    alert = WORSE["alerts"][0] | {"startsAt": datetime.now(UTC).isoformat()}
+    assert hook(project, {"alerts": [alert]}) == (202, {"done": "roll back"})
+    registry.promote(releases(project)[0], PRODUCTION, "Ada", "it was something else")
+    assert hook(project, {"alerts": [alert]}) == (200, {"ignored": "it was acted on already"})
+    assert live(project) == ["live", ""]
+    again = alert | {"startsAt": datetime.now(UTC).isoformat()}
+    assert hook(project, {"alerts": [alert, again]}) == (202, {"done": "roll back"}), "it began anew"
+
+
+def test_what_serves_by_now_is_not_what_was_judged(
+    project: Project, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The script is told which version is meant, and refuses with exit code 6."""
+    rollback_script(project, 'echo "error: v3 serves here by now, not $FROM" >&2; exit 6', monkeypatch)
+    bad = releases(project)[0]
+    assert hook(project, WORSE)[0] == 202 and live(project) == ["live", ""]
+    assert heard.done == [f"nothing: error: v3 serves here by now, not {bad}"]
 
 
 def test_what_prometheus_only_reports_is_alerted_once(project: Project, heard: Heard) -> None:

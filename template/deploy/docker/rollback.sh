@@ -1,6 +1,6 @@
 #!/bin/sh
 # rollback.sh: start what served before, let it serve, and stop what serves. No build, no network, nothing but Docker.
-# The only line on stdout is the version that serves now.
+# The only line on stdout is the version that serves now. FROM=VERSION: only if that serves; else exit code 6.
 # shellcheck source=deploy/docker/common.sh
 . "$(dirname "$0")/common.sh"
 
@@ -8,7 +8,12 @@ live=$(recorded colour) now=$(recorded version) to=$(recorded before)
 [ "$live" ] || fail "nothing of $NAME is deployed here" "make deploy" 3
 need_docker 1
 lock "$REPOSITORY:$now"
-back=$(other "$live")
+back=$(other "$live") trial=''
+[ "$(recorded canary)" = 0 ] || trial=$(version "$NAME-$back")
+case ${FROM:-$now} in
+  "$now" | "$trial") ;;
+  *) fail "$now serves here by now, not $FROM" "decide again: make status" 6 ;;
+esac
 if [ "$(recorded canary)" != 0 ] || { runs "$NAME-$back" && [ "$(version "$NAME-$back")" != "$to" ]; }; then
   say "a release was stopped halfway: undoing it"
   recover

@@ -1,12 +1,14 @@
 #!/bin/sh
 # rollback.sh [--yes]: back to the version that served before, by its ReplicaSet. No build, no push.
-# The only line on stdout is the version that serves now. Exit code: 3 nothing of this project is there.
+# The only line on stdout is the version that serves now. FROM=VERSION: only if that serves; else exit code 6.
+# Exit code 3: nothing of this project is there.
 # shellcheck source=deploy/kubernetes/common.sh
 . "$(dirname "$0")/common.sh"
 
 need_cluster
 from=$(deployed)
 [ "$from" ] || fail "nothing of $NAME is deployed in $NAMESPACE" "make deploy" 3
+[ "${FROM:-$from}" = "$from" ] || fail "$from serves here by now, not $FROM" "decide again: make status" 6
 revision=$(revision)
 target=$(before "$revision")
 to=${target#* } target=${target% *}

@@ -1,6 +1,7 @@
 #!/bin/sh
 # rollback.sh: point the alias `live` back at the function's version before, all requests at once, and end a canary.
 # Nothing is built or uploaded. The only line on stdout is the version that serves now. Exit code 3: nothing deployed.
+# FROM=VERSION: only if that serves; else exit code 6.
 #
 # Without Python, the same by AWS's own command line; the description of `live` says which N comes before:
 #   aws lambda get-alias --function-name NAME --name live

@@ -18,6 +18,7 @@ from ..monitoring import drift, performance, serving_stats
 from ..monitoring.profile import Profile
 from ..project import Project
 from ..registry.base import PRODUCTION, Registry, live_folder, live_version, open_registry, take_back
+from ..registry.transitions import Move
 from ..state.store import State, open_state
 from . import policy, retraining
 from .policy import ALERT, HELD_BACK, NOTHING, RETRAIN, ROLL_BACK, Action, Check
@@ -25,7 +26,10 @@ from .policy import ALERT, HELD_BACK, NOTHING, RETRAIN, ROLL_BACK, Action, Check
 NOTE = "checks"
 TRIES = 5  # at recording, while others do
 SHOWN = 20  # features whose KS distance is recorded
-NOT_DEPLOYED = 3  # of deploy/*/rollback.sh: nothing of this project can be reached from here
+NOT_DEPLOYED, ANOTHER = (
+    3,
+    6,
+)  # of deploy/*/rollback.sh: nothing can be reached from here; another version serves
 NEEDS = {"docker": "docker", "kubernetes": "kubectl", "lambda": "sh"}  # commands of those scripts
 BY_HAND = "make rollback; docs/runbooks.md#roll-back"
 
@@ -110,10 +114,11 @@ def new_data(project: Project) -> str:
 
 def released(registry: Registry) -> float:
     """Return when production was promoted (seconds since 1970); 0.0 if there is no way back from it."""
-    last = registry.last(PRODUCTION)[0]
-    if last.action == "promote" and last.undo:
-        return datetime.fromisoformat(last.at).timestamp()
-    return 0.0
+    return _released(registry.last(PRODUCTION)[0])
+
+
+def _released(last: Move) -> float:
+    return datetime.fromisoformat(last.at).timestamp() if last.action == "promote" and last.undo else 0.0
 
 
 def react(project: Project, found: Check) -> Action:
@@ -135,10 +140,14 @@ def react(project: Project, found: Check) -> Action:
     return action
 
 
-def service_worse(project: Project, why: str) -> Action:
-    """Act on worse errors or latency, as Prometheus found them."""
+def service_worse(project: Project, why: str, began: float = 0.0) -> Action:
+    """Act on worse errors or latency, as Prometheus found them.
+
+    began: when they began (seconds since 1970); what began before a release does not count against it.
+    """
     registry = open_registry(project)
     version, since = live_version(registry), released(registry)
+    since = 0.0 if 0 < began <= since else since
     return react(project, Check(version, time.time(), service="worse", why=why, released=since))
 
 
@@ -170,16 +179,20 @@ def roll_back(project: Project, found: Check, why: str) -> str:
     A decision about a version that is no longer in production, or was promoted anew, is void.
     """
     registry, script = open_registry(project), project.root / "deploy" / project.deploy / "rollback.sh"
-    now, live = registry.resolve(PRODUCTION), ""
-    if (now, released(registry)) != (found.version, found.released):
-        return f"nothing: {now} is in production by now"
+    now, live = registry.last(PRODUCTION)[0], ""
+    if (now.version, _released(now)) != (found.version, found.released):
+        return f"nothing: {now.version} is in production by now"
     if script.is_file() and shutil.which(NEEDS[project.deploy]):
-        options = {"cwd": project.root, "env": os.environ | {"YES": "1", "WHY": why}, "text": True}
+        env = os.environ | {"YES": "1", "WHY": why, "FROM": found.version}
+        options = {"cwd": project.root, "env": env, "text": True}
         done = subprocess.run([script.absolute()], capture_output=True, check=False, **options)
+        if done.returncode == ANOTHER:
+            return f"nothing: {done.stderr.strip()[-500:]}"
         if done.returncode not in (0, NOT_DEPLOYED):
             raise LifecycleError(f"{script}: {done.stderr.strip()[-500:]}", BY_HAND)
         live = done.stdout.strip()
-    text = f"rolled back to {take_back(registry, live, f'policy@{socket.gethostname()}', why).version}"
+    move = take_back(registry, live, f"policy@{socket.gethostname()}", why, now)
+    text = f"rolled back to {move.version}"
     return text if live else f"{text} in the registry only: run make rollback where it is served"
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 
-from ..errors import DigestMismatch, LifecycleError, RegistryError, missing_extra
+from ..errors import Conflict, DigestMismatch, LifecycleError, RegistryError, missing_extra
 from ..files import fresh_folder
 from ..model.package import FILES, MANIFEST, Manifest, verify
 from ..project import Project
@@ -77,9 +77,9 @@ class Registry(ABC):
         """Return {alias: version}."""
         return {move.alias: move.version for move in self.heads()}
 
-    def promote(self, version: str, alias: str, by: str, reason: str) -> Move:
-        """Point an alias at a version. Raises Conflict if somebody else moved it meanwhile."""
-        last, tag = self.last(alias)
+    def promote(self, version: str, alias: str, by: str, reason: str, seen: Move | None = None) -> Move:
+        """Point an alias at a version. Raises Conflict if it was moved meanwhile, or after `seen`."""
+        last, tag = self._unmoved(alias, seen)
         version = self.resolve(version)
         if last.version == version:
             with self.writing():
@@ -87,13 +87,19 @@ class Registry(ABC):
             return last
         return self._move(next_move("promote", version, alias, last, by, reason), last, tag)
 
-    def rollback(self, alias: str, by: str, reason: str) -> Move:
-        """Point an alias back at the version before. Raises RegistryError if there is none."""
-        last, tag = self.last(alias)
+    def rollback(self, alias: str, by: str, reason: str, seen: Move | None = None) -> Move:
+        """Point an alias back at the version before, as promote does. Raises RegistryError without one."""
+        last, tag = self._unmoved(alias, seen)
         if not last.undo:
             next_step = "promote another: make promote VERSION=…; uv run lifecycle versions lists them"
             raise RegistryError(f"there is no version before {alias}'s to roll back to", next_step)
         return self._move(next_move("rollback", last.undo[0], alias, last, by, reason), last, tag)
+
+    def _unmoved(self, alias: str, seen: Move | None) -> tuple[Move, str]:
+        last, tag = self.last(alias)
+        if seen and last.number != seen.number:
+            raise Conflict(f"{last.by} moved {alias} to {last.version} meanwhile", "decide again")
+        return last, tag
 
     def prune(self, keep: int) -> list[str]:
         """Delete all but the newest versions and those in use or being promoted; return what was deleted."""
@@ -199,12 +205,15 @@ def open_registry(project: Project) -> Registry:
         raise missing_extra(project.registry, error) from error
 
 
-def take_back(registry: Registry, to: str, by: str, why: str) -> Move:
-    """Point production back at the version before, or at `to`, which serves again already."""
+def take_back(registry: Registry, to: str, by: str, why: str, seen: Move | None = None) -> Move:
+    """Point production back at the version before, or at `to`, which serves again already.
+
+    seen: the last move when that was decided; raises Conflict if there was another since.
+    """
     if to and to not in registry.last(PRODUCTION)[0].undo[:1]:
         # What served before need not be what had the alias before. A version that has it already keeps it.
-        return registry.promote(to, PRODUCTION, by, why)
-    return registry.rollback(PRODUCTION, by, why)
+        return registry.promote(to, PRODUCTION, by, why, seen)
+    return registry.rollback(PRODUCTION, by, why, seen)
 
 
 def production_model(project: Project) -> Path | None:

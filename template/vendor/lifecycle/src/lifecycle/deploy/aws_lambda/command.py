@@ -45,9 +45,10 @@ def package_(version: str, folder: Path) -> None:
 
 
 @lambda_.command()
-def rollback() -> None:
+@click.option("--from", "expected", default="", envvar="FROM", help="Only if this version serves.")
+def rollback(expected: str) -> None:
     """Point the alias at the version before, all requests at once; the only line says which that is."""
-    click.echo(function.rollback(Project.find()))
+    click.echo(function.rollback(Project.find(), expected))
 
 
 @lambda_.command()

@@ -224,10 +224,15 @@ def _try(function: Function, last: Live, number: str, canary: float, seconds: fl
 
 
 @clear_errors()
-def rollback(project: Project) -> str:
-    """Point the alias at the version before, all requests at once, or end a canary; return what serves."""
+def rollback(project: Project, expected: str = "") -> str:
+    """Point the alias at the version before, all requests at once, or end a canary; return what serves.
+
+    expected: what has to serve, or be tried as a canary, else Conflict is raised.
+    """
     function = Function(project)
     last = function.live()
+    if expected and expected not in (last.version, *(function.version(number) for number in last.weights)):
+        raise Conflict(f"{last.version} serves here by now, not {expected}", "decide again: make status")
     if last.weights:
         function.move(last, last.number, last.undo)
         say(f"a canary was under way or was killed: every request goes to {last.version} again")
