@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +167,29 @@ def test_the_cooldown_is_claimed_by_a_start_and_given_back_by_one_that_fails(pro
     end(project, "a", 0)
     begin(project, "b", "schedule")
     assert note(project).asked > asked, "a person and the schedule are not held back, and hold others back"
+
+
+def test_a_clock_that_was_wrong_does_not_block_for_ever(project: Project, heard: Heard) -> None:
+    """A host whose clock is days ahead claims a start, begins and ends; or begins and dies."""
+    ahead, state = time.time() + 40 * 3600, open_state(project)
+    for wrong in (
+        Note("drift", asked=ahead),
+        Note("drift", asked=ahead, run="a", begun=ahead, ended=ahead + 60, host="other"),
+        Note("drift", asked=ahead, run="a", begun=ahead, host="other"),
+    ):
+        _, tag = Note.read(state)
+        assert state.swap("retraining", json.dumps(asdict(wrong)), tag)
+        with cooldown(project, "new data"):
+            assert note(project).reason == "new data"
+    _, tag = Note.read(state)
+    soon = Note("drift", asked=time.time(), run="b", begun=time.time() + 60, host="other")
+    assert state.swap("retraining", json.dumps(asdict(soon)), tag)
+    with pytest.raises(Busy, match="b has retrained"):
+        begin(project, "c", "drift")
+    end(project, "b", 0)
+    assert not note(project).running(settings.load(project).retrain, time.time()), (
+        "it ended, on another clock"
+    )
 
 
 def test_the_cooldown_ends(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

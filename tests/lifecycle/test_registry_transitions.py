@@ -46,12 +46,13 @@ def test_promotion_and_prune_in_turns(place: Place, tmp_path: Path) -> None:
 
     All stores decide by the same code, so the fastest one is enough.
     """
-    newest = place.open().publish(make_candidate(tmp_path / "newest", 900))
     outcomes = set()
     ways = itertools.product(("promote", "prune"), range(1, 14), range(1, 14))
     for number, (first, before, between) in enumerate(ways):
         version = place.open().publish(make_candidate(tmp_path / f"t{number}", number + 10))
-        promote(place.open(), newest)
+        promote(
+            place.open(), place.open().publish(make_candidate(tmp_path / f"newest{number}", number + 900))
+        )
         other = "prune" if first == "promote" else "promote"
         turns = Turns([(first, before), (other, between), (first, MOST), (other, MOST)])
         returned = turns.run(

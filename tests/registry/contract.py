@@ -109,6 +109,16 @@ def test_rollback_with_nothing_before(place: Place, versions: list[str]) -> None
     assert place.open().aliases() == {PRODUCTION: versions[0]}
 
 
+def test_the_order_is_that_of_publishing_whatever_the_clock_said(place: Place, tmp_path: Path) -> None:
+    """A version that a host stamped 30 days back is as new as any, and is not what prune removes first."""
+    registry = place.open()
+    names = [registry.publish(make_candidate(tmp_path / f"c{n}", n)) for n in (40, 10, 41)]
+    assert [item.version for item in place.open().versions()] == names[::-1]
+    assert registry.publish(tmp_path / "c40") == names[0], "again changes nothing"
+    assert registry.prune(keep=2) == names[:1]
+    assert [item.version for item in registry.versions()] == names[:0:-1]
+
+
 def test_prune_keeps_the_newest_and_what_is_in_use(place: Place, tmp_path: Path) -> None:
     registry = place.open()
     names = [registry.publish(make_candidate(tmp_path / f"c{n}", n)) for n in range(7)]

@@ -160,10 +160,9 @@ def test_promotion_at_any_moment_of_a_prune(place: Place, versions: list[str], t
 
 def check_interleaved(place: Place, tmp_path: Path, outer: Any, inner: Any) -> None:
     refused = 0
-    newest = place.open().publish(make_candidate(tmp_path / "newest", 900))
     for call in range(1, MOST, place.stride):
         version = place.open().publish(make_candidate(tmp_path / f"p{call}", 10 + call))
-        promote(place.open(), newest)
+        promote(place.open(), place.open().publish(make_candidate(tmp_path / f"newest{call}", 900 + call)))
         calls = []
 
         def before(name: str, calls: list = calls, call: int = call, version: str = version) -> None:

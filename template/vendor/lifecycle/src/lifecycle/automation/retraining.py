@@ -55,7 +55,8 @@ class Note:
     def running(self, limits: Retrain, now: float, run: str = "") -> str:
         """Return who retrains; "" if nobody, or `run` itself, or one that is dead or must be."""
         here = self.pid > 0 and self.host == _host()
-        over = self.begun <= self.ended or now - self.begun >= limits.lock_hours * 3600
+        # A start far in the future is of a clock that was wrong: it must not block for ever.
+        over = self.begun <= self.ended or abs(now - self.begun) >= limits.lock_hours * 3600
         if over or (not _alive(self.pid) if here else run == self.run):
             return ""
         return f"{self.run} has retrained for {(now - self.begun) / 60:.0f} min, and is still going on"
@@ -92,7 +93,7 @@ def cooldown(project: Project, reason: str) -> Iterator[None]:
     """
     state, limits, now = open_state(project), settings.load(project).retrain, time.time()
     last, tag = Note.read(state)
-    why, minutes, hours = last.running(limits, now), (now - last.asked) / 60, limits.cooldown_hours
+    why, minutes, hours = last.running(limits, now), abs(now - last.asked) / 60, limits.cooldown_hours
     if not why and minutes < hours * 60:
         why = f"the last start was {minutes:.0f} min ago ({last.reason}), the cooldown is {hours:g} h"
     if why:
@@ -142,7 +143,7 @@ def end(project: Project, run: str, code: int) -> None:
     _beat("/fail" if code else "")
     last, tag = Note.read(state := open_state(project))
     if last.run == run:
-        _swap(state, replace(last, ended=time.time(), code=code), tag)
+        _swap(state, replace(last, ended=max(time.time(), last.begun), code=code), tag)
 
 
 def _beat(event: str) -> None:

@@ -167,7 +167,7 @@ class Versions(Registry):
             found = self.search(f"name = '{self._name}'", 1000, "version_number DESC")
             tags = [item.tags for item in found if ID in item.tags]
         begun = {each[ID] for each in tags if any(tag.startswith(TAG + PRUNING) for tag in each)}
-        return sorted({each[ID] for each in tags}, reverse=True), begun
+        return list(dict.fromkeys(each[ID] for each in tags)), begun  # by MLflow's number, not by any clock
 
     def remove(self, version: str) -> None:
         while stored := self.find(version):

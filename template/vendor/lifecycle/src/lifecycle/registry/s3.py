@@ -1,7 +1,8 @@
 """The registry on objects: REGISTRY_URI is s3://bucket/prefix or file:///path, else the project's registry/.
 
 models/<version>/     the candidate's files, each written once. manifest.json comes last and makes it visible;
-                      the name of the empty object sealed-<sha256> says which manifest that must be.
+                      the names of two empty objects say which manifest that must be, sealed-<sha256>, and
+                      that it came after smaller numbers, order-<number>: clocks may be wrong.
 aliases/<alias>.json  the alias's last move, replaced only by who has read it
 history/              every move, written after its alias; the next move adds what a kill has kept back
 state/                see state/store.py
@@ -22,7 +23,7 @@ from .base import Registry, sha256
 from .objects import Store, registry_store
 from .transitions import PRUNING, Move, conflict, refuse_pruned
 
-SEALED = "sealed-"
+SEALED, ORDER = "sealed-", "order-"
 READERS = 16  # objects that are read at once
 
 
@@ -44,6 +45,9 @@ class ObjectRegistry(Registry):
         refuse_pruned(self, version := manifest.version)
         seal = (folder / MANIFEST).read_bytes()
         files = {name: (folder / name).read_bytes() for name in FILES} | {SEALED + sha256(seal): b""}
+        _, numbers = self._keys()
+        if version not in numbers:
+            files[f"{ORDER}{max(numbers.values(), default=0) + 1:09d}"] = b""
         for name, data in files.items():
             if not self._store.swap(key := f"models/{version}/{name}", data):
                 text = f"{self.place}/{key} is there and is another file"
@@ -59,10 +63,16 @@ class ObjectRegistry(Registry):
         seals = {name.removeprefix(SEALED) for name in there if name.startswith(SEALED)}
         return self._contents(version, names), seals
 
-    def listing(self) -> tuple[list[str], set[str]]:
+    def _keys(self) -> tuple[list[list[str]], dict[str, int]]:
+        """Return [version, name] of each object, and the number of each version."""
         keys = [key.split("/", 2)[1:] for key in self._store.list("models/")]
+        return keys, {version: int(name[len(ORDER) :]) for version, name in keys if name.startswith(ORDER)}
+
+    def listing(self) -> tuple[list[str], set[str]]:
+        keys, numbers = self._keys()
         visible = {version for version, name in keys if name == MANIFEST}
-        return sorted(visible, reverse=True), {version for version, name in keys if name.startswith(PRUNING)}
+        newest_first = sorted(visible, key=lambda version: (numbers.get(version, 0), version), reverse=True)
+        return newest_first, {version for version, name in keys if name.startswith(PRUNING)}
 
     def remove(self, version: str) -> None:
         for name in sorted(self._names(version), key=lambda n: (n != MANIFEST, n.startswith(PRUNING))):
