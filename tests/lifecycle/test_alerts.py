@@ -202,7 +202,57 @@ def test_what_was_delivered_by_no_channel_is_not_sent(
     alert(project, **DRIFT)
     http.status = 204
     alert(project, **DRIFT)
-    assert outcomes(project) == [NOT_DELIVERED, "sent"] and len(http.asked) == 2
+    assert outcomes(project) == [NOT_DELIVERED, "sent"], "the same was sent since"
+    assert len(http.asked) == 1 + len(alerts.RETRIES) + 1
+
+
+def test_a_channel_that_fails_once_is_tried_again(
+    project: Project, http: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LIFECYCLE_ALERT_URLS", hook(http))
+    http.status = 503
+    threading.Timer(0.2, lambda: setattr(http, "status", 204)).start()
+    alert(project, **EVENT)
+    assert outcomes(project) == ["sent"] and len(http.asked) == 2
+
+
+def test_what_no_channel_took_is_sent_later(
+    project: Project, http: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the next alert that is taken, or by the next check; not again, and not after days."""
+    monkeypatch.setenv("LIFECYCLE_ALERT_URLS", hook(http))
+    http.status = 500
+    for number in (1, 2):
+        alert(project, what=f"event {number}")
+    alerts.send_late(project)
+    assert outcomes(project) == [NOT_DELIVERED] * 2
+    http.status = 204
+    http.asked.clear()
+    alert(project, what="event 3")
+    assert outcomes(project) == ["sent, late", "sent, late", "sent"]
+    new, first, second = texts(http)
+    assert new == "shop: event 3" and second.startswith("shop: event 2 (of ")
+    assert re.fullmatch(r"shop: event 1 \(of \d{4}-\d\d-\d\d \d\d:\d\d UTC\)", first)
+    alerts.send_late(project)
+    assert len(http.asked) == 3
+
+    path = project.artifacts / "alerts.jsonl"
+    old = {"at": time.time() - 73 * 3600, "outcome": NOT_DELIVERED, "what": "of last week"}
+    late = {"at": time.time() - 3600, "outcome": NOT_DELIVERED, "what": "of this night"}
+    path.write_text("".join(json.dumps(entry) + "\n" for entry in (old, late)))
+    alerts.send_late(project)
+    assert texts(http)[3].startswith("shop: of this night (of ") and len(http.asked) == 4
+
+
+def test_a_line_of_the_record_that_is_damaged_is_skipped(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alert(project, what="event 1")
+    path = project.artifacts / "alerts.jsonl"
+    path.write_text('{"at": 1.0, "outc\n' + path.read_text() + '{"at": 2.0')
+    alert(project, what="event 2")
+    assert "alerts.jsonl, line 1 cannot be read, and is skipped" in capsys.readouterr().err
+    assert [entry["what"] for entry in alerts.recorded(project)] == ["event 1", "event 2"]
 
 
 @pytest.mark.parametrize(
@@ -234,8 +284,8 @@ def test_without_the_extra_it_is_said_and_recorded_and_pagerduty_still_gets_it(
     monkeypatch.setenv("LIFECYCLE_PAGERDUTY_KEY", "k")
     monkeypatch.setenv("LIFECYCLE_PAGERDUTY_URL", f"{http.url}/v2/enqueue")
     alert(project, **EVENT)
-    event, failed = [json.loads(asked.body)["payload"]["summary"] for asked in http.asked]
-    assert EVENT["what"] in event and 'add the extra "alerts"' in failed
+    event, late, failed = [json.loads(asked.body)["payload"]["summary"] for asked in http.asked]
+    assert EVENT["what"] in event and late.startswith(f"{event} (of ") and 'the extra "alerts"' in failed
 
 
 def test_no_channel_no_folder_and_broken_settings_stop_nothing(

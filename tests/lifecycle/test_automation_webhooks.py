@@ -8,6 +8,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from socket import create_server
 from typing import Any
@@ -99,6 +100,15 @@ def client(project: Project, started: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return TestClient(app, headers={"Authorization": f"Bearer {TOKEN}"}, raise_server_exceptions=False)
 
 
+def test_two_hundred_at_once_are_all_answered(client: TestClient, started: Path) -> None:
+    """One starts a retraining, and each of the others is told why it does not."""
+    payload = {"reason": "new prices"}
+    with ThreadPoolExecutor(50) as pool:
+        answers = list(pool.map(lambda _: client.post("/", json=payload), range(200)))
+    assert [answer.status_code for answer in answers].count(202) == 1
+    assert [answer.status_code for answer in answers].count(200) == 199
+
+
 def test_statuses(client: TestClient, started: Path) -> None:
     for wrong in ("", "Bearer", "Bearer wrong", TOKEN, f"bearer {TOKEN}"):
         for method, path in (("POST", "/"), ("GET", "/metrics"), ("GET", "/nothing")):
@@ -110,6 +120,16 @@ def test_statuses(client: TestClient, started: Path) -> None:
     assert client.post("/", json={"other": "x"}).status_code == 400
     assert client.post("/", content=b"x" * 1_000_001).status_code == 413
     assert client.post("/", content=iter([b"{}"])).status_code == 413, "without a length"
+    for length in ("9" * 4400, "-1", "1e3", "0x10", "²"):
+        odd = client.post("/", content=b"{}", headers={"Content-Length": length.encode("latin-1")})
+        assert odd.status_code == 413, length
+    for odd in (
+        b"null",
+        b'"\\ud800"',
+        b'{"reason": "\\u0000"}',
+        b'{"alerts": [{"status": "firing", "labels": null}]}',
+    ):
+        assert client.post("/", content=odd).status_code == 400, odd
     assert client.get("/docs").status_code == client.get("/openapi.json").status_code == 404
     ignored = client.post("/", json={"alerts": [FIRING | {"status": "resolved"}]})
     assert (ignored.status_code, ignored.json()) == (200, {"ignored": "nothing fires, nothing was created"})

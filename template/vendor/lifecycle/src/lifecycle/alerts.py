@@ -1,5 +1,8 @@
 """Alerts: each is sent once, by every channel that the environment names; the others report one that fails.
 
+A channel is tried three times. What no channel took is sent later: with the next alert that one takes, or by
+a later check.
+
 LIFECYCLE_ALERT_URLS     addresses of Apprise (https://appriseit.com/services), separated by spaces or commas:
                          slack://…  mmost://…  mailtos://user:password@host?to=…  json://host/path
 LIFECYCLE_PAGERDUTY_KEY  a key of PagerDuty's Events API v2; LIFECYCLE_PAGERDUTY_URL for its EU service
@@ -15,9 +18,10 @@ import sys
 import threading
 import time
 import urllib.parse
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import UTC, datetime
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -28,7 +32,9 @@ from .maintenance import window_of
 from .project import Project
 from .settings import Policy, load
 
-SECONDS = 10  # that a channel may take
+SECONDS = 10  # that a channel may take, with its retries
+RETRIES = (0.3, 1.5)  # seconds until a channel that failed is tried again
+LATE_HOURS = 72  # what is older is not sent any more
 KEPT = 500  # alerts in the record
 SENT, HELD, NOT_DELIVERED = "sent", "held back: ", "not delivered"
 
@@ -68,26 +74,17 @@ def send(project: Project, alert: Alert, channels: dict[str, Channel] | None = N
     except SettingsError:  # which may be what the alert is about
         policy = Policy()
     alert = replace(alert, runbook=f"{policy.runbooks}#{alert.runbook}")
-    channels, path = configured() if channels is None else channels, project.artifacts / "alerts.jsonl"
-    entries, failed = [], {}
-    with ExitStack() as stack:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            fcntl.flock(stack.enter_context(path.with_suffix(".lock").open("w")), fcntl.LOCK_EX)
-            entries = recorded(project)
-        except (OSError, ValueError) as error:
-            _print(f"error: {path} cannot be read or written: {error}; the alert is sent all the same")
+    channels, failed = configured() if channels is None else channels, {}
+    with _record(project) as entries:
         outcome = judge(alert, entries, policy, now := time.time())
         _print(f"alert: {alert.what}" + ("" if outcome == SENT else f" ({outcome})"))
         if not outcome.startswith(HELD):
             more = "" if outcome == SENT else ". More are held back for an hour: uv run lifecycle alerts"
             failed = _deliver(project, replace(alert, done=alert.done + more), channels)
             outcome = NOT_DELIVERED if failed and len(failed) == len(channels) else outcome
-        entries = [*entries, {"at": now, "outcome": outcome, **asdict(alert)}][-KEPT:]
-        try:
-            files.write_text(path, "".join(json.dumps(entry) + "\n" for entry in entries))
-        except OSError as error:
-            _print(f"error: {path} cannot be read or written: {error}")
+        entries.append({"at": now, "outcome": outcome, **asdict(alert)})
+        if outcome.startswith(SENT) and channels:
+            _deliver_late(project, entries, channels)
     others = {name: channel for name, channel in channels.items() if name not in failed}
     for name, why in failed.items():
         _print(f"error: {name}: {why}\nnext:  the run goes on; see docs/runbooks.md#alerts")
@@ -95,6 +92,50 @@ def send(project: Project, alert: Alert, channels: dict[str, Channel] | None = N
             what, done = f"the alert channel {name} failed: {why}", "the other channels report it"
             send(project, Alert(what, done=done, severity="error", key=name), others)
     return outcome, failed
+
+
+def send_late(project: Project) -> None:
+    """Send what no channel took, the oldest first, until one is not taken again. Never raises."""
+    if channels := configured():
+        with _record(project) as entries:
+            _deliver_late(project, entries, channels)
+
+
+def _deliver_late(project: Project, entries: list[dict[str, Any]], channels: dict[str, Channel]) -> None:
+    for number, entry in enumerate(entries):
+        if entry["outcome"] != NOT_DELIVERED or time.time() - entry["at"] > LATE_HOURS * 3600:
+            continue
+        later = (e for e in entries[number + 1 :] if e["outcome"].startswith(SENT))
+        if entry["key"] and any(e["key"] == entry["key"] for e in later):
+            continue  # the same was sent since
+        alert = Alert(**{part.name: entry[part.name] for part in fields(Alert)})
+        when = f"{datetime.fromtimestamp(entry['at'], UTC):%Y-%m-%d %H:%M} UTC"
+        if len(_deliver(project, replace(alert, what=f"{alert.what} (of {when})"), channels)) == len(
+            channels
+        ):
+            return
+        entry["outcome"] = f"{SENT}, late"
+
+
+@contextmanager
+def _record(project: Project) -> Iterator[list[dict[str, Any]]]:
+    """Give the recorded alerts to one process at a time, and write what it makes of them.
+
+    What cannot be read or written stops no alert.
+    """
+    path, entries = project.artifacts / "alerts.jsonl", list[dict[str, Any]]()
+    with ExitStack() as stack:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            fcntl.flock(stack.enter_context(path.with_suffix(".lock").open("w")), fcntl.LOCK_EX)
+            entries = recorded(project)
+        except OSError as error:
+            _print(f"error: {path} cannot be read or written: {error}; the alert is sent all the same")
+        yield entries
+        try:
+            files.write_text(path, "".join(json.dumps(entry) + "\n" for entry in entries[-KEPT:]))
+        except OSError as error:
+            _print(f"error: {path} cannot be read or written: {error}")
 
 
 def judge(alert: Alert, entries: Sequence[dict[str, Any]], policy: Policy, now: float) -> str:
@@ -111,8 +152,17 @@ def judge(alert: Alert, entries: Sequence[dict[str, Any]], policy: Policy, now: 
 
 
 def recorded(project: Project) -> list[dict[str, Any]]:
-    """Return the alerts of this host, the oldest first: at (seconds since 1970), outcome, and their parts."""
-    return [json.loads(line) for line in files.read_lines(project.artifacts / "alerts.jsonl")]
+    """Return the alerts of this host, the oldest first: at (seconds since 1970), outcome, and their parts.
+
+    Lines that cannot be read are skipped, with a warning.
+    """
+    path, entries = project.artifacts / "alerts.jsonl", []
+    for number, line in enumerate(files.read_lines(path), 1):
+        try:
+            entries.append({"at": 0.0, "outcome": "", **asdict(Alert("?")), **json.loads(line)})
+        except (ValueError, TypeError):
+            _print(f"warning: {path}, line {number} cannot be read, and is skipped")
+    return entries
 
 
 def _print(text: str) -> None:
@@ -124,11 +174,15 @@ def _deliver(project: Project, alert: Alert, channels: dict[str, Channel]) -> di
     failed = dict.fromkeys(channels, f"no answer within {SECONDS} s")
 
     def one(name: str) -> None:
-        try:
-            channels[name](project, alert)
-            del failed[name]
-        except Exception as error:  # of whatever kind: the alert goes on by the others
-            failed[name] = str(error) or type(error).__name__
+        for pause in (*RETRIES, None):
+            try:
+                channels[name](project, alert)
+                del failed[name]
+                return
+            except Exception as error:  # of whatever kind: the alert goes on by the others
+                failed[name] = str(error) or type(error).__name__
+            if pause:
+                time.sleep(pause)
 
     # Apprise's own time limit leaves a thread that the interpreter waits for at its end; daemons it does not.
     threads = [threading.Thread(target=one, args=(name,), daemon=True) for name in channels]

@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from datetime import datetime
 
 from .. import settings
-from ..alerts import alert
+from ..alerts import alert, send_late
 from ..errors import DRIFT, INSUFFICIENT_DATA, Busy, LifecycleError
 from ..maintenance import window_of
 from ..model.package import verify
@@ -50,6 +50,7 @@ def run_check(project: Project) -> tuple[str, int]:
 
     Returns what to print and the exit code of `lifecycle due`. Raises Busy: a retraining, but not so soon.
     """
+    send_late(project)
     reason, text, code, action = new_data(project), "", 0, Action()
     registry = open_registry(project)
     if PRODUCTION in registry.aliases():

@@ -47,7 +47,7 @@ def create_app(project: Project) -> FastAPI:
     @app.post("/")
     async def webhook(request: Request) -> JSONResponse:
         size = request.headers.get("Content-Length", "")
-        if not size.isdecimal() or int(size) > LARGEST:
+        if not size.isdecimal() or len(size) > len(str(LARGEST)) or int(size) > LARGEST:
             text = f"Content-Length is needed, of at most {LARGEST} bytes"
             return JSONResponse({"error": text}, 413, {"Connection": "close"})
         try:

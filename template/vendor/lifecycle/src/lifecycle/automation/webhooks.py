@@ -65,6 +65,8 @@ def asked(payload: Any, acted: Collection[str] = ()) -> Asked:
     except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise LifecycleError("a payload of another shape", SHAPES) from error
     reason = "".join(c if c.isprintable() else " " for c in found.reason).strip()[:500]
+    if found.action and not reason:
+        raise LifecycleError("a payload without a reason that can be read", SHAPES)
     return found._replace(reason=reason if found.action else "")
 
 
