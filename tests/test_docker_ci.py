@@ -3,6 +3,7 @@
 GitHub's file is run by services/github.py, GitLab's by gitlab-ci-local; the model has few trees.
 """
 
+import contextlib
 import json
 import re
 import subprocess
@@ -24,15 +25,19 @@ DONE = dict.fromkeys(("check", "audit", "retrain", "staging", "production"), "su
 
 
 @pytest.mark.base
-def test_github_from_a_push_to_production_and_back(workshop: Workshop, box: Box, tmp_path: Path) -> None:
-    repository = workshop.repository("github", ci="github", deploy="docker", registry="mlflow")
-    with (
-        mlflow.server(tmp_path / "mlflow") as tracking,
-        GitHub.of(repository, tmp_path / "runs", box.env) as here,
-    ):
-        host = box.clone(repository, MLFLOW_TRACKING_URI=tracking)
+@pytest.mark.parametrize("registry", ["s3", pytest.param("mlflow", marks=pytest.mark.long)])
+def test_github_from_a_push_to_production_and_back(
+    workshop: Workshop, box: Box, tmp_path: Path, registry: str
+) -> None:
+    repository = workshop.repository(f"github-{registry}", ci="github", deploy="docker", registry=registry)
+    store = {"REGISTRY_URI": (tmp_path / "store").as_uri()}
+    with contextlib.ExitStack() as stack:
+        if registry == "mlflow":
+            store = {"MLFLOW_TRACKING_URI": stack.enter_context(mlflow.server(tmp_path / "mlflow"))}
+        here = stack.enter_context(GitHub.of(repository, tmp_path / "runs", box.env))
+        host = box.clone(repository, **store)
         here.secrets = {"DEPLOY_KEY": box.host.key}
-        here.vars = {"MLFLOW_TRACKING_URI": tracking, "IMAGE_REGISTRY": box.images, "DEPLOY": "environment"}
+        here.vars = store | {"IMAGE_REGISTRY": box.images, "DEPLOY": "environment"}
         here.vars |= {"DEPLOY_HOST": box.host.url, "DEPLOY_KNOWN_HOSTS": box.host.known_hosts}
         here.vars |= {"DEPLOY_FOLDER": str(box.folder / repository.name)}
 
@@ -78,7 +83,7 @@ def test_github_from_a_push_to_production_and_back(workshop: Workshop, box: Box,
         run = here.say(f"/rollback complaints {BY_STRANGERS}\n\nsorry")
         assert results(run) == {"ask": "success", "act": "success"}, said(run)
         assert box.serves(box.port) == first and "rollback" in here.hub.comments["7"][0]
-        moves = here.history(MLFLOW_TRACKING_URI=tracking)
+        moves = here.history(**store)
         assert [(move["action"], move["version"], move["by"]) for move in moves] == [
             ("promote", first, "ada"),
             ("promote", second, "ada"),
@@ -190,6 +195,7 @@ def test_github_on_kubernetes(workshop: Workshop, engine_env: dict[str, str], tm
         assert f"live: {first}" in said(run) and "```diff" in run.jobs["act"].summary
 
 
+@pytest.mark.long
 def test_make_ci_without_any_ci(workshop: Workshop, engine_env: dict[str, str]) -> None:
     repository = workshop.repository("local", ci="none", deploy="docker", registry="mlflow")
 

@@ -394,6 +394,7 @@ def test_prefect_watch_starts_a_retraining_on_new_data(on_prefect: Prefect) -> N
     assert on_prefect.state(run["id"]) == "Completed"
 
 
+@pytest.mark.long
 def test_prefect_a_worker_runs_the_flows_on_a_work_pool(on_prefect: Prefect, heard: Heard) -> None:
     """Last of Prefect's: the deployments are the pool's from now on."""
     heard.take()
@@ -445,6 +446,7 @@ def test_airflow_skips_all_when_nothing_changed(on_airflow: Airflow) -> None:
     assert after == {name: [later] for name, later in itertools.pairwise(order)} | {"end": []}
 
 
+@pytest.mark.long
 def test_airflow_a_step_fails_twice_and_then_works(on_airflow: Airflow, heard: Heard) -> None:
     heard.take()
     Trouble(on_airflow.project).make(FAILS_TWICE)

@@ -36,13 +36,11 @@ def project(
 
 @pytest.fixture(scope="module")
 def engine(project: Path) -> Iterator[Podman]:
-    """Podman with both images of the project."""
+    """Podman with the image that serves."""
     scratch = tempfile.TemporaryDirectory(prefix="lm-", ignore_cleanup_errors=True)
     with scratch as folder, podman.engine(Path(folder)) as engine:
         version = manifest(project)["version"]
         engine.build(project, "localhost/churn:new", "--build-arg", f"VERSION={version}")
-        train = ["--target", "train", "--build-arg", "GIT_COMMIT=0123"]
-        engine.build(project, "localhost/churn-train:new", *train)
         yield engine
 
 
@@ -136,9 +134,12 @@ def test_the_scoring_job_does_its_shard_in_the_same_image(
     assert pd.read_parquet(result)["prediction"].notna().all()
 
 
+@pytest.mark.long
 def test_the_retraining_job_gets_from_data_to_a_registered_version(
     engine: Podman, project: Path, tmp_path: Path
 ) -> None:
+    train = ["--target", "train", "--build-arg", "GIT_COMMIT=0123"]
+    engine.build(project, "localhost/churn-train:new", *train)
     pod = pod_of(project, "jobs", "CronJob", "churn-retrain")
     shared(tmp_path)
     counts = {"name": "counts", "hostPath": {"path": str(tmp_path)}}

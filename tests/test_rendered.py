@@ -9,6 +9,7 @@ from conftest import Project
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.long
 def test_evidently_makes_its_page_in_an_environment_of_its_own(trained_copy: Project, tmp_path: Path) -> None:
     page = tmp_path / "e.html"
     trained_copy.lifecycle("evidently", "data/recent.parquet", "--html", str(page))

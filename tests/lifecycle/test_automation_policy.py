@@ -27,7 +27,7 @@ def checks(*words: str, **more: Any) -> list[Check]:
         own = more if not back else {}
         released = more.get("released", OLD)
         found = Check("v2", NOW - back * HOUR / 4, drift=word, **{"released": released} | own)
-        seen = policy.add(seen, found)
+        seen = policy.add(seen, found, Action())
     return seen
 
 
@@ -76,7 +76,7 @@ def test_drift_rolls_back_only_if_the_version_before_scores_better() -> None:
 
 def test_another_versions_checks_do_not_count() -> None:
     older = [Check("v1", NOW - HOUR, drift="drift", times=100)]
-    assert policy.decide(policy.add(older, checks("drift")[0]), ASKED, NOW).do == RETRAIN
+    assert policy.decide([*older, checks("drift")[0]], ASKED, NOW).do == RETRAIN
 
 
 @pytest.mark.parametrize(
@@ -144,10 +144,7 @@ def walk(seed: int) -> tuple[list[Check], Policy, list[tuple[Check, Action, list
         if action.replay:
             action = policy.decide([*seen, found], thresholds, now, before_was_better)
         before = seen
-        alerted = now if action.alert else 0.0
-        seen = policy.add(
-            seen, Check(**vars(found) | {"cause": action.cause, "did": action.do, "alerted": alerted})
-        )
+        seen = policy.add(seen, found, action)
         steps.append((found, action, before))
         if action.do == ROLL_BACK:
             version, released = version + 1, 0.0
@@ -168,9 +165,12 @@ def test_what_holds_on_every_path(seed: int) -> None:
             assert fresh or (thresholds.rollback_on_drift and found.drift == "drift")
         if any(covers(window, found.at) for window in thresholds.maintenance):
             assert action.do in (NOTHING, HELD_BACK) and not action.alert
+        if action.cause == policy.ENDED:
+            assert action.alert and found.drift == "no drift" and any(check.alerts for check in before)
+            continue
         if action.alert:
             assert action.do not in (NOTHING, HELD_BACK)
-            assert not alerted_lately(found, action, before, thresholds)
+            assert not alerted_lately(found, action, policy.since_end(before), thresholds)
         if found.drift in ("no drift", "insufficient data") and "worse" not in (
             found.performance,
             found.service,
@@ -189,21 +189,61 @@ def alerted_lately(found: Check, action: Action, before: Sequence[Check], thresh
 def test_a_quiet_week_is_one_entry() -> None:
     seen: list[Check] = []
     for quarter in range(7 * 96):
-        seen = policy.add(seen, Check("v2", NOW + quarter * HOUR / 4, drift="no drift", released=OLD))
+        seen = policy.add(
+            seen, Check("v2", NOW + quarter * HOUR / 4, drift="no drift", released=OLD), Action()
+        )
     assert [(check.times, check.since) for check in seen] == [(7 * 96, NOW)]
 
 
-def test_a_drift_that_goes_on_is_alerted_at_most_twice_a_day() -> None:
-    seen: list[Check] = []
-    alerts = 0
-    for quarter in range(7 * 96):
-        found = Check(
-            "v2", NOW + quarter * HOUR / 4, drift="drift" if quarter % 3 else "no drift", released=OLD
-        )
+def quarters(*words: str, each: int = 1) -> list[tuple[float, Action]]:
+    """Check every quarter of an hour, `each` times with a word; return (hours, alert) of each alert."""
+    seen, alerts = list[Check](), []
+    for quarter, word in enumerate(word for word in words for _ in range(each)):
+        found = Check("v2", NOW + quarter * HOUR / 4, drift=word, released=OLD)
         action = policy.decide([*seen, found], Policy(), found.at)
-        alerted = found.at if action.alert else 0.0
-        seen = policy.add(
-            seen, Check(**vars(found) | {"cause": action.cause, "did": action.do, "alerted": alerted})
-        )
-        alerts += action.alert
-    assert alerts <= 14, "flapping is not an alert each time"
+        seen = policy.add(seen, found, action)
+        if action.alert:
+            alerts.append((quarter / 4, action))
+    return alerts
+
+
+def test_one_cause_is_alerted_at_growing_intervals() -> None:
+    """Under five a week, of any that goes on."""
+    alerts = quarters("drift", each=20 * 96)
+    assert [hours for hours, _ in alerts] == [0, 24, 72, 168, 336]
+
+
+def test_the_end_is_told_once_it_lasts() -> None:
+    alerts = quarters(*["drift"] * 8, *["no drift"] * 2, "drift", *["insufficient data"], *["no drift"] * 20)
+    assert [(hours, action.do, action.cause) for hours, action in alerts] == [
+        (0, RETRAIN, "drift"),
+        (3.5, NOTHING, policy.ENDED),
+    ]
+    assert alerts[-1][1].why.startswith("drift of v2")
+    again = quarters(*["drift"] * 4, *["no drift"] * 4, *["drift"] * 4)
+    assert [action.cause for _, action in again] == ["drift", policy.ENDED, "drift"], "another one begins"
+
+
+def test_the_next_version_ends_the_drift_of_the_one_before() -> None:
+    seen = policy.add([], Check("v1", NOW - HOUR, drift="drift"), Action(RETRAIN, "drift", alert=True))
+    for quarter in range(3):
+        found = Check("v2", NOW + quarter * HOUR / 4, drift="no drift")
+        action = policy.decide([*seen, found], Policy(), found.at)
+        seen = policy.add(seen, found, action)
+    assert (action.cause, action.why) == (policy.ENDED, "drift of v1: ")
+
+
+def test_worse_performance_ends_when_it_was_measured_again() -> None:
+    begun = Check("v1", NOW - HOUR, performance="worse")
+    seen = policy.add([], begun, Action(RETRAIN, "performance", alert=True))
+    for performance in ("", "insufficient data", "same"):
+        for quarter in range(4):
+            found = Check("v1", NOW + quarter, drift="no drift", performance=performance)
+            action = policy.decide([*seen, found], Policy(), found.at)
+            seen = policy.add(seen, found, action)
+            assert action.cause == (policy.ENDED if performance == "same" and not quarter else "")
+
+
+def test_flapping_is_not_an_alert_each_time() -> None:
+    week = [word for _ in range(7 * 32) for word in ("no drift", "drift", "drift")]
+    assert len(quarters(*week)) <= 4

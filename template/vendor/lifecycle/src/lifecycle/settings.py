@@ -100,7 +100,7 @@ class Policy(Section):
     least_checks: int = Field(12, ge=1)  # …among at least so many of that version
     # Worse performance, errors or latency within them roll a release back; longer than labels take.
     release_hours: float = Field(72, ge=0)
-    repeat_hours: float = Field(24, ge=0)  # until a person is told of the same thing again
+    repeat_hours: float = Field(24, ge=0)  # until a person is told of the same again; then twice as long…
     alerts_per_hour: int = Field(20, ge=1)  # more are held back
     runbooks: str = "docs/runbooks.md"  # where an alert says to look; better an address on your git server
     # "Sun 02:00-04:30", "22:00-01:00" or "2026-12-24T18:00/2026-12-27", in UTC: nothing is done in it.

@@ -6,7 +6,7 @@ import shutil
 import socket
 import subprocess
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import datetime
 
 from .. import settings
@@ -161,8 +161,7 @@ def record(project: Project, found: Check) -> Action:
         if action.replay:
             before_was_better = performance.better_before(project, open_registry(project))
             action = policy.decide([*before, found], thresholds, found.at, before_was_better)
-        alerted = found.at if action.alert else 0.0
-        after = policy.add(before, replace(found, cause=action.cause, did=action.do, alerted=alerted))
+        after = policy.add(before, found, action)
         if state.swap(NOTE, json.dumps([asdict(check) for check in after]), tag):
             return action
     raise Busy("others check production at this moment", "nothing: the next check comes")
@@ -205,6 +204,7 @@ def _alert(project: Project, found: Check, action: Action, done: str) -> None:
         "broken data": ("drift", "error", f"counted: over {drifts.max_rejected:.0%} of the rows"),
         "performance": ("performance", "critical", "measured on rows whose labels came"),
         "service": ("alerts", "critical", policy.RULE),
+        policy.ENDED: ("alerts", "info", "it was not found for several checks in a row"),
     }[action.cause]
     runbook = "roll-back" if action.do == ROLL_BACK else runbook
     what = f"{found.version}: {action.cause}: {action.why}"

@@ -1,7 +1,7 @@
 """A month of traffic, step by step, through the project's own model, profile, drift check and policy."""
 
 from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -157,8 +157,7 @@ class Replay:
         facts = verdict.verdict, self._performance(now), "", verdict.why, self.released
         check = Check(self.version, now, *facts)
         action = decide([*self.checks, check], settings.policy, now, False)
-        alerted = now if action.alert else 0.0
-        self.checks = add(self.checks, replace(check, cause=action.cause, did=action.do, alerted=alerted))
+        self.checks = add(self.checks, check, action)
         month.checks += 1
         month.alerts += action.alert
         if action.do == RETRAIN and now - self.retrained_at >= settings.retrain.cooldown_hours * HOUR:

@@ -22,12 +22,13 @@ from ... import settings
 from ...automation import triggers
 from ...automation.policy import RETRAIN
 from ...automation.retraining import cooldown
-from ...automation.webhooks import asked
+from ...automation.webhooks import Asked, acted, asked, remember
 from ...errors import Busy, LifecycleError
 from ...monitoring import drift, serving_stats
 from ...monitoring.profile import Profile
 from ...project import Project
 from ...registry.objects import open_store
+from ...state.store import open_state
 from .recorder import PROFILE, log_metrics, parameter, place
 from .windows import pull
 
@@ -44,7 +45,7 @@ def handler(event: dict[str, Any], _context: Any = None) -> dict[str, Any]:
             failed = [item["messageId"] for item in records if not _alert(project, item)]
             return {"batchItemFailures": [{"itemIdentifier": name} for name in failed]}
         case {"Records": _}:
-            return _react(project, *asked(event))
+            return _react(project, asked(event))
         case {"source": "aws.s3", "detail": {"object": {"key": key}}}:
             return retrain(project, f"new data: {key}")
         case {"task": "drift"}:
@@ -61,16 +62,23 @@ def webhook(project: Project, event: dict[str, Any]) -> dict[str, Any]:
     if not secrets.compare_digest(given.get("authorization", "").encode(), expected.encode()):
         return {"statusCode": 401, "body": json.dumps({"detail": "the bearer token is missing or wrong"})}
     try:
-        action, reason = asked(json.loads(event.get("body") or ""))
+        payload = json.loads(event.get("body") or "")
+        asked(payload)
     except (ValueError, RecursionError, LifecycleError):
         return {"statusCode": 422, "body": json.dumps({"detail": "neither Alertmanager's JSON nor a reason"})}
-    return {"statusCode": 202, "body": json.dumps(_react(project, action, reason))}
+    state = open_state(project)
+    found = asked(payload, acted(state))
+    done = _react(project, found)
+    if done["started"]:
+        remember(state, found.alerts)
+    return {"statusCode": 202, "body": json.dumps(done)}
 
 
-def _react(project: Project, action: str, reason: str) -> dict[str, Any]:
-    if action == RETRAIN:
-        return retrain(project, reason)
-    return _log(project, f"{reason}: nothing here can {action}" if action else "nothing fires", started=0)
+def _react(project: Project, found: Asked) -> dict[str, Any]:
+    if found.action == RETRAIN:
+        return retrain(project, found.reason)
+    why = f"{found.reason}: nothing here can {found.action}" if found.action else "nothing fires"
+    return _log(project, why, started=0)
 
 
 def _alert(project: Project, record: dict[str, Any]) -> bool:
