@@ -1,12 +1,14 @@
 """The command that rehearses production: months of traffic, drawn from your own rows, with eight faults."""
 
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from .. import console, files, settings
+from ..automation import policy
 from ..monitoring.performance import live_model
 from ..project import Project
 from . import faults, loop, report
@@ -35,4 +37,5 @@ def simulate(
         click.echo(json.dumps([asdict(month) | {"ks": []} for month in months.values()]))
     else:
         click.echo("\n" + console.table(report.HEAD, [report.row(*month) for month in months.items()]))
-        click.echo(f"\nThe picture is {plot}. lifecycle/automation/policy.py has the table of reactions.")
+        where = os.path.relpath(policy.__file__)
+        click.echo(f"\nThe picture is {plot}. {where} has the table of reactions.")

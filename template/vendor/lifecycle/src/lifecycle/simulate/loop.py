@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..automation.policy import RETRAIN, ROLL_BACK, Check, add, decide
+from ..automation.policy import ENDED, RETRAIN, ROLL_BACK, Check, add, decide
 from ..data.arrays import Arrays, from_frame
 from ..errors import LifecycleError
 from ..files import DAY
@@ -168,9 +168,10 @@ class Replay:
             self.losses.clear()
         found = f"{check.drift}, performance worse" if check.performance == "worse" else check.drift
         last = month.events[-1] if month.events else None
-        if not last or (last.found, last.did) != (found, action.do) or action.alert:
+        did = ENDED if action.cause == ENDED else action.do
+        if not last or (last.found, last.did) != (found, did) or action.alert:
             why = action.why if action.cause != "performance" else "the error on labelled rows has risen"
-            month.events.append(Event(day, found, action.do, why, action.alert))
+            month.events.append(Event(day, found, did, why, action.alert))
 
     def _performance(self, now: float) -> str:
         """Return the verdict on the version's rows of the last window whose labels have arrived."""
