@@ -15,6 +15,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from services.site import ONE, TWO, Site
@@ -24,7 +25,7 @@ CANARY = {"CANARY": "50", "CANARY_SECONDS": "8", "CANARY_REQUESTS": "100"}
 
 
 @contextlib.contextmanager
-def requests(site: Site) -> Iterator[list[str]]:
+def requests(site: Site, rows_each: int = 1) -> Iterator[list[str]]:
     """Send real rows without pause; collect the versions that answer, and "" for a lost request."""
     rows = [
         pair["row"] for pair in json.loads((site.fetched(site.new) / "manifest.json").read_text())["smoke"]
@@ -36,7 +37,7 @@ def requests(site: Site) -> Iterator[list[str]]:
         while not over.wait(0.01):
             try:
                 # In turn, each of the two would always get the same rows.
-                status, answer = site.call("/predict", random.choice(rows))
+                status, answer = site.call("/predict", random.choices(rows, k=rows_each))
                 answers.append(answer["version"] if status == 200 else "")
             except OSError:
                 answers.append("")
@@ -77,6 +78,26 @@ def test_a_canary_that_predicts_otherwise_is_stopped(site: Site) -> None:
     assert set(answers) == {site.new, crude}, "a request was lost"
     assert site.live() == site.new and site.record("canary") == "0"
     assert site.containers()["churn-green"] == "exited"
+
+
+def test_a_canary_that_crashes_is_removed(site: Site, tmp_path: Path) -> None:
+    """It passes its health check and its smoke test, and fails for requests of two rows."""
+    site.release(site.old)
+    crashes = "20990101T000000Z-crashes"
+    features = site.path / "src/churn/features.py"
+    good, inputs = features.read_text(), "    inputs = dict(columns)\n"
+    assert inputs in good
+    crash = f'    if len(columns["items"]) == 2:\n        raise ZeroDivisionError\n{inputs}'
+    features.write_text(good.replace(inputs, crash))
+    try:
+        site.build(crashes, site.another(crashes, tmp_path / "model"))
+    finally:
+        features.write_text(good)
+    with requests(site, rows_each=2) as answers:
+        said = site.script("release", crashes, ok=False, **CANARY).stderr
+    assert re.search(r"\d\d\.\d% of its requests failed, 0\.0% of the old version's", said), said
+    assert f"{crashes} is not to have more than 50 %" in said and site.live() == site.old
+    assert set(answers) == {site.old, ""} and site.record("canary") == "0"
 
 
 def test_a_canary_without_requests_is_no_evidence(site: Site) -> None:

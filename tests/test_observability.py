@@ -7,9 +7,11 @@ import shutil
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.parse
-from collections.abc import Iterator
-from contextlib import ExitStack
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,8 @@ pytestmark = pytest.mark.slow
 FOLDER = ROOT / "template/observability"
 SERIES = ROOT / "tests/rules_test.yml"
 TOKEN = "a-token-of-enough-length"
+INPUTS = "    inputs = dict(columns)\n"
+CRASH = INPUTS, f'    if len(columns["items"]) == 2:\n        raise ZeroDivisionError\n{INPUTS}'
 BOARD = json.loads((FOLDER / "dashboard.json").read_text())
 
 
@@ -47,6 +51,17 @@ def test_the_rules_are_right_and_each_is_shown_firing(tmp_path: Path) -> None:
     rules = set(re.findall(r"alert: (\w+)", (FOLDER / "rules.yml").read_text()))
     firing = SERIES.read_text().partition("all goes wrong")[2]
     assert rules == set(re.findall(r"alertname: (\w+)", firing)), "a rule that never fired proves nothing"
+
+
+def test_a_rule_that_rolls_back_says_how_long_its_errors_had_lasted() -> None:
+    rules = [
+        rule
+        for group in yaml.safe_load((FOLDER / "rules.yml").read_text())["groups"]
+        for rule in group["rules"]
+    ]
+    rolling = [rule for rule in rules if rule["labels"]["action"] == "roll back"]
+    assert len(rolling) == 2
+    assert all(rule["annotations"]["for"] == rule["for"] for rule in rolling)
 
 
 @pytest.mark.prometheus
@@ -116,10 +131,30 @@ class Site:
     url: str
     prometheus: str
     heard: Heard
+    serve: Callable[[], None]  # starts the server anew, of what is in production by now
 
     def query(self, expression: str) -> list[dict[str, Any]]:
         asked = urllib.parse.urlencode({"query": expression})
         return call(f"{self.prometheus}/api/v1/query?{asked}")["data"]["result"]
+
+
+@dataclass
+class Server:
+    """The process that serves the model."""
+
+    words: list[str]
+    options: dict[str, Any]
+    running: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, or start it anew."""
+        self.stop()
+        self.running = subprocess.Popen(self.words, **self.options)
+
+    def stop(self) -> None:
+        if self.running:
+            self.running.terminate()
+            self.running.wait()
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +175,9 @@ def site(template: Path, environment: Path, tmp_path_factory: pytest.TempPathFac
         "prometheus.yml": {"8000": model, "8100": loop, "9093": alertmanager, "15s": "1s"},
         "alertmanager.yml": {"8100": loop, "group_wait: 10s": "group_wait: 0s"},
         "rules.yml": {
-            "for: 5m\n        labels: {severity: warning": "for: 0s\n        labels: {severity: warning"
+            "for: 5m\n        labels: {severity: warning": "for: 0s\n        labels: {severity: warning",
+            "for: 5m\n        labels: {severity: critical": "for: 0s\n        labels: {severity: critical",
+            "for: 5m # as above": "for: 0s",
         },
     }.items():
         text = (folder / file).read_text()
@@ -174,10 +211,16 @@ def site(template: Path, environment: Path, tmp_path_factory: pytest.TempPathFac
         }.items():
             words += [f"{flags[name]}={folder}/{name}"] if name in flags else []
             log = stack.enter_context((path / f"artifacts/{name}.log").open("wb"))
+            if name == "serve":
+                server = Server(words, {"cwd": path, "env": env, "stdout": log, "stderr": log})
+                stack.callback(server.stop)
+                server.start()
+                continue
             running = subprocess.Popen(words, cwd=path, env=env, stdout=log, stderr=log)
             stack.callback(running.wait)
             stack.callback(running.terminate)
-        site = Site(project, f"http://127.0.0.1:{model}", f"http://127.0.0.1:{prometheus}", heard)
+        urls = f"http://127.0.0.1:{model}", f"http://127.0.0.1:{prometheus}"
+        site = Site(project, *urls, heard, server.start)
         until(lambda: reached(f"{site.url}/health"), "the model")
         until(lambda: reached(f"{site.prometheus}/api/v1/status/config"), "Prometheus")
         yield site
@@ -223,3 +266,28 @@ def test_every_panel_shows_something(site: Site, panel: dict[str, Any]) -> None:
         return (any if some else all)([site.query(target["expr"]) for target in panel["targets"]])
 
     until(found, str(panel["targets"]))
+
+
+@pytest.mark.prometheus
+def test_a_release_that_crashes_is_rolled_back(site: Site) -> None:
+    """It passes its health check, and fails for requests of two rows; all but the deployment is real."""
+    project = site.project
+    first = project.lifecycle("fetch", "production", "--to", "build/first").stdout.strip()
+    project.lifecycle("promote", "--why", "the autumn")
+    project.edit("src/churn/features.py", *CRASH)
+    site.serve()
+    until(lambda: reached(f"{site.url}/health"), "the model")
+    row = json.loads((project.path / "build/first/manifest.json").read_text())["fixture"]["row"]
+
+    def rolled_back() -> bool:
+        for body in (row, [row, row]):
+            asked = urllib.request.Request(f"{site.url}/predict", json.dumps(body).encode())
+            asked.add_header("Content-Type", "application/json")
+            with suppress(urllib.error.HTTPError), urllib.request.urlopen(asked, timeout=10) as answer:
+                answer.read()
+        return json.loads(project.lifecycle("history", "--json").stdout)[-1]["action"] == "rollback"
+
+    until(rolled_back, "the rollback")
+    move = json.loads(project.lifecycle("history", "--json").stdout)[-1]
+    assert move["version"] == first and "ModelErrorsHigh" in move["reason"]
+    until(lambda: any(f"rolled back to {first}" in text for text in site.heard.done), "the alert")

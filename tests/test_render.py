@@ -265,6 +265,8 @@ def test_copy_and_update_need_no_trust(template: Path, tmp_path: Path) -> None:
         ({"package": "my-model"}, "Use a Python package name"),
         ({"package": "lifecycle"}, "would hide a module"),
         ({"package": "class"}, "would hide a module"),
+        ({"package": "click"}, "would hide a module"),
+        ({"package": "dataclasses"}, "would hide a module"),
         ({"description": 'say "hi"'}, "without double quotes"),
         ({"registry": "ftp"}, "Invalid choice"),
         ({"library": "dependency"}, "a folder on your machine"),
@@ -278,6 +280,14 @@ def test_a_bad_answer_gets_its_message(
     with pytest.raises(ValueError, match=says):
         render(template, tmp_path / "churn", **answers)
     assert not (tmp_path / "churn").exists(), "nothing is half-written"
+
+
+@pytest.mark.slow
+def test_no_name_that_a_project_can_import_is_left_to_a_package(environment: Path) -> None:
+    program = f"import sys; sys.path.insert(0, {str(ROOT / 'scripts')!r}); import names\n"
+    program += "print(names.importable() - names.listed(names.QUESTIONS.read_text()))"
+    found = subprocess.run([environment / "bin/python", "-c", program], capture_output=True, text=True)
+    assert found.stdout == "set()\n", f"run scripts/names.py: {found.stdout}{found.stderr}"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The rules of moves and of pruning, and the store in a folder."""
 
 import itertools
+import json
 import sys
 import time
 from pathlib import Path
@@ -86,6 +87,16 @@ def test_a_prune_that_died_is_finished_by_the_next_one(place: Place, versions: l
     with pytest.raises(Conflict, match="is being pruned"):
         promote(registry, versions[2])
     assert registry.prune(keep=3) == [versions[2]]
+
+
+@pytest.mark.parametrize("version", ["", "\0", "../../elsewhere", "a/b", "v1\n"])
+def test_an_alias_that_names_no_version_is_named(place: Place, versions: list[str], version: str) -> None:
+    registry = place.open()
+    promote(registry, versions[0])
+    path = place.project.root / "registry/aliases/production.json"
+    path.write_text(path.read_text().replace(versions[0], json.dumps(version)[1:-1]))
+    with pytest.raises(RegistryError, match=r"aliases/production\.json is damaged"):
+        place.open().resolve("production")
 
 
 def test_a_damaged_alias_is_named(place: Place, versions: list[str]) -> None:

@@ -17,7 +17,7 @@ from lifecycle.cli import app
 from lifecycle.deploy import load
 from lifecycle.deploy.drill import drill
 from lifecycle.deploy.load import Load, table
-from lifecycle.errors import LifecycleError
+from lifecycle.errors import DataError, LifecycleError
 from lifecycle.model.package import MANIFEST
 from lifecycle.model.predictor import Predictor
 from lifecycle.project import Project
@@ -61,7 +61,17 @@ def test_predict_sends_the_newest_rows_of_a_file_and_counts_the_refused(url: str
     file = project.root / "rows.parquet"
     rows.sample(frac=1, random_state=0).to_parquet(file)
     done = run("predict", "--url", url, "--file", str(file), "--rows", "1200")
-    assert "1,200 rows sent, 200 of them refused" in done.output, "the whole batch of a bad row is"
+    assert "1,200 rows sent, 200 of them refused: row 1,200 of them, distance_km: " in done.output, (
+        "the whole batch of a bad row is"
+    )
+    rows["distance_km"] = -1.0
+    rows.to_parquet(file)
+    refused = run("predict", "--url", url, "--file", str(file)).exception
+    assert isinstance(refused, DataError) and refused.exit_code == 4
+    assert str(refused).startswith(
+        "each of the 2,000 rows was in a request that was refused: row 1 of them, "
+    )
+    assert refused.next_step == f"{url}/docs shows what each column may hold"
 
 
 def test_predict_says_what_to_do_when_nothing_answers_or_it_refuses(

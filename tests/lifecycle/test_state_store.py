@@ -9,6 +9,8 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[1]))
 from lifecycle import files
+from lifecycle.automation.checks import recorded
+from lifecycle.automation.retraining import Note
 from lifecycle.errors import RegistryError
 from lifecycle.project import Project
 from lifecycle.registry import objects
@@ -32,6 +34,16 @@ def test_of_two_who_change_a_text_only_one_succeeds(own: Project) -> None:
     assert text == "a"
     assert state.swap("checks", "c \u00fc", tag) and not state.swap("checks", "d", tag)
     assert open_state(own).read("checks")[0] == "c \u00fc" and state.read("other") == ("", "")
+
+
+@pytest.mark.parametrize("text", ["{", "\\ud800", "7", '[{"no such": 1}]', "[1]", "\0", '{"asked": }'])
+def test_a_damaged_text_is_named_with_what_to_do(own: Project, text: str) -> None:
+    state = open_state(own)
+    for name, read in (("retraining", Note.read), ("checks", recorded)):
+        assert state.swap(name, text, state.read(name)[1])
+        with pytest.raises(RegistryError, match=f"state/{name} is damaged") as error:
+            read(state)
+        assert error.value.next_step == "remove it: the loop then starts anew"
 
 
 def add(project: Project) -> None:

@@ -1,5 +1,6 @@
 """Run the life of the model, step by step. Exit codes: see errors.py."""
 
+import errno
 import sys
 from importlib import import_module
 
@@ -52,6 +53,13 @@ COMMANDS = {
 EXTRA = {"serving": "serve", "monitoring": "monitor", "automation": "monitor", "deploy": "s3"}
 
 
+LOOK = "look at that file or program, and at who may use it"
+ADVICE = {
+    errno.ENOSPC: "make room on the disk, then run it again",
+    errno.EDQUOT: "ask for more room, or make some",
+}
+
+
 class Lazy(click.Group):
     """Imports the module of a command when that command is called."""
 
@@ -91,6 +99,13 @@ def main(commands: click.Command = app) -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(USAGE)
+    except BrokenPipeError:
+        sys.exit(1)
+    except OSError as error:
+        console.failed(
+            f"{error.filename or 'the system'}: {error.strerror or error}", ADVICE.get(error.errno or 0, LOOK)
+        )
+        sys.exit(1)
     except (click.Abort, KeyboardInterrupt):
         console.failed("stopped", "run it again when you like: nothing is half-written")
         sys.exit(130)

@@ -104,7 +104,10 @@ def new_data(project: Project) -> str:
     note, _ = retraining.Note.read(open_state(project))
     if not (project.root / "dvc.lock").is_file() or note.running(settings.load(project).retrain, time.time()):
         return ""
-    options = {"cwd": project.root, "env": retraining.environment(), "capture_output": True, "text": True}
+    env = retraining.environment()
+    options = {"cwd": project.root, "env": env, "capture_output": True, "text": True}
+    if not shutil.which("dvc", path=env["PATH"]):
+        raise LifecycleError("dvc is not on the PATH, nor beside this Python", "make setup")
     done = subprocess.run(["dvc", "status", "--json", "ingest"], check=False, **options)
     if done.returncode:
         raise LifecycleError(f"dvc status: {done.stderr.strip()}", "fix it, then: uv run lifecycle due")
@@ -169,8 +172,7 @@ def record(project: Project, found: Check) -> Action:
 
 def recorded(state: State) -> tuple[list[Check], str]:
     """Return the checks so far, the oldest first, and the tag to swap them by."""
-    text, tag = state.read(NOTE)
-    return [Check(**item) for item in json.loads(text or "[]")], tag
+    return state.load(NOTE, lambda items: [Check(**item) for item in items], [])
 
 
 def roll_back(project: Project, found: Check, why: str) -> str:

@@ -49,8 +49,7 @@ class Note:
     @classmethod
     def read(cls, state: State) -> tuple["Note", str]:
         """Return the note, and the tag to swap it by."""
-        text, tag = state.read(NOTE)
-        return cls(**json.loads(text or "{}")), tag
+        return state.load(NOTE, lambda facts: cls(**facts), cls())
 
     def running(self, limits: Retrain, now: float, run: str = "") -> str:
         """Return who retrains; "" if nobody, or `run` itself, or one that is dead or must be."""

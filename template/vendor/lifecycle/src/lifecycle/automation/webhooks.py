@@ -117,14 +117,13 @@ def answer(project: Project, body: bytes) -> tuple[int, dict[str, str]]:
 
 def acted(state: State) -> list[str]:
     """Return the ids of the alerts that were acted on, the newest last."""
-    return json.loads(state.read(ACTED)[0] or "[]")
+    return state.load(ACTED, list, [])[0]
 
 
 def remember(state: State, alerts: Collection[str]) -> None:
     """Note that alerts were acted on."""
-    text, tag = state.read(ACTED)
-    kept = [*json.loads(text or "[]"), *alerts][-MOST_ACTED:]
-    if alerts and not state.swap(ACTED, json.dumps(kept), tag):
+    before, tag = state.load(ACTED, list, [])
+    if alerts and not state.swap(ACTED, json.dumps([*before, *alerts][-MOST_ACTED:]), tag):
         remember(state, alerts)  # another host did at the same moment
 
 

@@ -11,7 +11,7 @@ import click
 
 from .. import console
 from ..data.schema import describe
-from ..errors import LifecycleError, missing_extra
+from ..errors import DataError, LifecycleError, missing_extra
 from ..http import Answer, send
 from ..project import VARIABLE, Project
 from ..registry.base import live_version, open_registry
@@ -65,11 +65,18 @@ def predict(source: Path | None, rows: int, url: str) -> None:
     if schema.time and schema.time in frame:
         frame = frame.sort_values(schema.time)
     newest = frame[[column.name for column in schema.columns]].tail(rows)
-    bodies, refused = json.loads(newest.to_json(orient="records", date_format="iso")), 0
+    bodies, refused, why = json.loads(newest.to_json(orient="records", date_format="iso")), 0, ""
     for start in range(0, len(bodies), BATCH_ROWS):
         batch = bodies[start : start + BATCH_ROWS]
-        refused += len(batch) if _ask(url, "/predict", batch, 200, 422).status == 422 else 0
-    console.done(f"{len(bodies):,} rows sent, {refused:,} of them refused")
+        answer = _ask(url, "/predict", batch, 200, 422)
+        if answer.status == 422:
+            fault = answer.json()["detail"][0]
+            refused += len(batch)
+            why = why or f": row {start + fault['row'] + 1:,} of them, {fault['field']}: {fault['problem']}"
+    if refused == len(bodies):
+        text = f"each of the {refused:,} rows was in a request that was refused{why}"
+        raise DataError(text, f"{url}/docs shows what each column may hold")
+    console.done(f"{len(bodies):,} rows sent, {refused:,} of them refused{why}")
 
 
 def _ask(url: str, path: str, body: Any = None, *fine: int) -> Answer:

@@ -19,7 +19,7 @@ from ..errors import RegistryError
 from ..files import to_json
 from ..model.package import FILES, MANIFEST, Manifest
 from ..project import Project
-from .base import Registry, sha256
+from .base import NAME, Registry, sha256
 from .objects import Store, registry_store
 from .transitions import PRUNING, Move, conflict, refuse_pruned
 
@@ -95,7 +95,10 @@ class ObjectRegistry(Registry):
     def _parse(self, text: bytes, key: str) -> Move:
         try:
             facts = json.loads(text)
-            return Move(**facts | {"undo": tuple(facts["undo"])})
+            move = Move(**facts | {"undo": tuple(facts["undo"])})
+            if not all(NAME.fullmatch(version) for version in (move.version, *move.undo)):
+                raise ValueError(move.version)
+            return move
         except (KeyError, TypeError, ValueError) as error:
             raise RegistryError(f"{self.place}/{key} is damaged", "find out who changed it") from error
 

@@ -3,10 +3,16 @@
 Of two who change one at once, only one succeeds; a kill leaves the old text or the new one.
 """
 
+import json
 import os
+from collections.abc import Callable
+from typing import Any, TypeVar
 
+from ..errors import RegistryError
 from ..project import Project
 from ..registry.objects import Folder, Store, open_store, registry_store
+
+Read = TypeVar("Read")
 
 
 class State:
@@ -18,7 +24,21 @@ class State:
     def read(self, name: str) -> tuple[str, str]:
         """Return a text, and the tag to swap it by; two "" if there is none."""
         text, tag = self._store.read(f"state/{name}") or (b"", "")
-        return text.decode(), tag
+        return text.decode(errors="replace"), tag
+
+    def load(self, name: str, build: Callable[[Any], Read], empty: Read) -> tuple[Read, str]:
+        """Return what `build` makes of a text's JSON, `empty` if there is none, and the tag to swap it by.
+
+        Raises RegistryError if the text is damaged.
+        """
+        text, tag = self.read(name)
+        try:
+            return (build(json.loads(text)) if text else empty), tag
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            where = f"{self._store.place}/state/{name}"
+            raise RegistryError(
+                f"{where} is damaged: {error}", "remove it: the loop then starts anew"
+            ) from error
 
     def swap(self, name: str, text: str, tag: str) -> bool:
         """Write a text; False if somebody changed it since its tag was read. An empty tag creates it."""
