@@ -5,7 +5,7 @@ import json
 import pytest
 from click.testing import CliRunner, Result
 from lifecycle.commands import pipeline
-from lifecycle.errors import LifecycleError
+from lifecycle.errors import GateRejected, LifecycleError
 from lifecycle.project import Project
 
 HOOKS = (
@@ -55,6 +55,17 @@ def test_the_report_compares_with_the_naive_and_the_live_model(project: Project)
     assert f"0.0% better than the live model ({facts['live_version']})" in text
     assert f"| latency_ms | {facts['latency_ms']:.4g} |" in text
     assert "```mermaid\nxychart-beta horizontal\n" in text and "x-axis [naive, live, candidate]" in text
+
+
+def test_the_report_of_a_rejected_candidate_says_so(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LIFECYCLE_GATE__MARGIN_OVER_BASELINE", "0.99")
+    assert isinstance(call("evaluate").exception, GateRejected)
+    text = call("report").output
+    assert text.startswith(
+        "**The gate rejected this candidate**: `uv run lifecycle evaluate` says why.\n\n**MAE "
+    )
 
 
 def test_there_is_no_report_before_a_candidate(project: Project) -> None:

@@ -39,6 +39,11 @@ def done(text: str, detail: str = "") -> None:
     click.echo(click.style("✓ ", fg="green", bold=True) + text + click.style(detail, dim=True))
 
 
+def warn(text: str) -> None:
+    """Print a warning to stderr."""
+    click.echo(click.style("warning: ", fg="yellow", bold=True) + text, err=True)
+
+
 def failed(text: str, next_step: str = "") -> None:
     """Print what went wrong, and what to type next, to stderr."""
     click.echo(click.style("error: ", fg="red", bold=True) + text, err=True)

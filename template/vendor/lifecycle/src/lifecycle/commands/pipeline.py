@@ -10,6 +10,7 @@ import click
 
 from .. import console
 from ..errors import LifecycleError
+from ..model.package import MANIFEST
 from ..project import Project
 
 
@@ -40,6 +41,8 @@ def report() -> None:
     if not project.metrics.is_file():
         raise LifecycleError(f"{project.metrics} is not here", "run: make retrain")
     facts = json.loads(project.metrics.read_text(encoding="utf-8"))
+    if not (project.candidate / MANIFEST).is_file():
+        click.echo("**The gate rejected this candidate**: `uv run lifecycle evaluate` says why.\n")
     click.echo(f"{_comparison(facts)}\n\n| figure | value |\n| --- | --- |")
     for key, value in facts.items():
         if not isinstance(value, dict):  # precision and recall of each class are for programs

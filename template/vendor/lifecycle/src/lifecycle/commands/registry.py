@@ -87,7 +87,7 @@ def show(version: str, as_json: bool) -> None:
     click.echo("\nTo make it again, in a folder of its own:\n\n  " + "\n  ".join(rebuild))
     click.echo("\nThe same data_hash and metrics are then in artifacts/candidate/manifest.json.")
     if not manifest.git_commit or manifest.git_commit.endswith("-dirty"):
-        console.failed("it was trained from files that were not committed: the result may differ")
+        console.warn("it was trained from files that were not committed: the result may differ")
 
 
 @click.command()
