@@ -156,7 +156,7 @@ def test_the_docs_show_each_column_and_its_range(client: TestClient, predictor: 
         assert column.rule in shown["properties"][column.name]["description"]
         assert f"| `{column.name}` | {column.rule}" in page["info"]["description"]
     assert shown["example"] == predictor.fixture["row"]
-    assert set(page["paths"]["/predict"]["post"]["responses"]) == {"200", "400", "413", "422"}
+    assert set(page["paths"]["/predict"]["post"]["responses"]) == {"200", "400", "408", "413", "422"}
     assert "//cdn" not in client.get("/docs").text
 
 

@@ -1,5 +1,6 @@
 """Commands, the smoke test and the load of a drill, against a server that really listens."""
 
+import http.client
 import json
 import socket
 import sys
@@ -22,8 +23,8 @@ from lifecycle.model.package import MANIFEST
 from lifecycle.model.predictor import Predictor
 from lifecycle.project import Project
 from lifecycle.registry.base import PRODUCTION, open_registry
-from lifecycle.serving import smoke_test
-from lifecycle.serving.app import create_app
+from lifecycle.serving import __main__ as serving_main
+from lifecycle.serving import smoke_test, telemetry
 
 NOWHERE = "http://127.0.0.1:1"
 
@@ -34,10 +35,12 @@ def run(*words: str) -> Result:
 
 @pytest.fixture
 def url(project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The address of a server of the candidate."""
+    """The address of a server of the candidate, as it is run; it waits a second for slow clients."""
     monkeypatch.setenv("MODEL_DIR", str(project.candidate))
+    monkeypatch.setattr(serving_main, "TICK", 0.5)
+    monkeypatch.setattr(telemetry, "BODY_SECONDS", 1.0)
     listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(create_app(), log_level="error"))
+    server = uvicorn.Server(serving_main.configured("127.0.0.1", 0))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     while not server.started:
@@ -52,6 +55,38 @@ def test_predict_asks_for_the_example_of_the_docs(url: str, predictor: Predictor
     shown = json.loads(run("predict", "--url", url).output)
     assert shown["request"] == predictor.fixture["row"]
     assert shown["answer"]["version"] == predictor.version
+
+
+HEAD = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n"
+
+
+@pytest.mark.parametrize("sent", [b"", b"POST /pre", HEAD, HEAD + b"\r\n", HEAD + b"\r\n{"])
+def test_a_client_that_does_not_finish_its_request_is_let_go(
+    url: str, predictor: Predictor, sent: bytes
+) -> None:
+    """At whatever point it stops, as hundreds may at once; others are answered meanwhile."""
+    port = int(url.rpartition(":")[2])
+    slow = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(100)]
+    for each in slow:
+        each.sendall(sent)
+    assert run("predict", "--url", url).exit_code == 0
+    for each in slow:
+        said = b""
+        while more := each.recv(4096):
+            said += more
+        each.close()
+        assert said.startswith(b"HTTP/1.1 408 ") if sent.startswith(HEAD + b"\r\n") else not said
+    assert run("predict", "--url", url).exit_code == 0
+
+
+def test_a_connection_is_kept_while_requests_come(url: str) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", int(url.rpartition(":")[2]), timeout=20)
+    for _ in range(8):
+        connection.request("GET", "/health")
+        assert connection.getresponse().read()
+        kept = connection.sock
+        time.sleep(0.25)
+    assert connection.sock is kept
 
 
 def test_predict_sends_the_newest_rows_of_a_file_and_counts_the_refused(url: str, project: Project) -> None:
@@ -104,7 +139,7 @@ def test_serve_starts_a_server_of_the_version_in_production(
         port = str(probe.getsockname()[1])
     assert run("serve", "--port", port).exit_code == 0
     (_, command, env) = started[0]
-    assert command[1:4] == ["-m", "uvicorn", "lifecycle.serving.app:create_app"] and command[-1] == port
+    assert command[1:] == ["-m", "lifecycle.serving", "127.0.0.1", port]
     assert env["MODEL_DIR"] == str(project.served) and env["LIFECYCLE_PROJECT"] == str(project.root)
 
 

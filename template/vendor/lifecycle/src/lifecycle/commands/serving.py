@@ -40,8 +40,7 @@ def serve(host: str, port: int) -> None:
             raise LifecycleError(what, "try: make serve PORT=8001") from error
     console.done(f"{version} on http://{host}:{port}, its page at /docs; Ctrl-C ends it")
     # A new process: the server needs a tenth of the memory that the registry's client has taken.
-    app = ["lifecycle.serving.app:create_app", "--factory", "--no-access-log"]
-    command = [sys.executable, "-m", "uvicorn", *app, "--host", host, "--port", str(port)]
+    command = [sys.executable, "-m", "lifecycle.serving", host, str(port)]
     places = {VARIABLE: str(project.root.absolute()), "MODEL_DIR": str(project.served.absolute())}
     os.execve(sys.executable, command, os.environ | places)
 

@@ -91,7 +91,7 @@ def _add_predict(
         return answer
 
     predict.__annotations__["body"] = body_type(schema, predictor.fixture["row"], server.max_rows)
-    refusals: dict[int | str, dict[str, Any]] = {400: {}, 413: {}, 422: {"model": Refusal}}
+    refusals: dict[int | str, dict[str, Any]] = {400: {}, 408: {}, 413: {}, 422: {"model": Refusal}}
     guards = []
     if server.api_key:  # Guard checks it before a body is read; this is for the docs page
         refusals[401], guards = {}, [Security(APIKeyHeader(name="X-API-Key", auto_error=False))]

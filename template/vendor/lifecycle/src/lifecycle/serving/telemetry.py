@@ -1,5 +1,6 @@
 """What stands around the app: the API key, the limit on a body's size, and the meters for /metrics."""
 
+import asyncio
 import secrets
 import time
 
@@ -12,6 +13,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ..monitoring.profile import PREDICTION, Profile
 from .request_schema import TOO_LARGE, WRONG_KEY
 
+BODY_SECONDS = 30.0  # that a client may take to send a body
+LATE = "the body did not come within {:g} s"
 LATENCIES = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)  # seconds
 
 
@@ -47,7 +50,7 @@ class Meters:
 
 
 class Guard:
-    """Counts and times each request to /predict; answers 401 to a wrong key and 413 to a body over the limit.
+    """Counts and times each request to /predict; answers 401, 408, 413: a wrong key, a slow or a large body.
 
     Without the key nothing of a body is read; with it no more than the limit, announced or not: a client
     cannot fill the server's memory. A crash is counted as the answer 500 that the server gives to it.
@@ -59,15 +62,22 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] != "/predict":
             return await self._app(scope, receive, send)
-        start, read, headers = time.perf_counter(), 0, dict(scope["headers"])
+        start, read, whole, headers = time.perf_counter(), 0, False, dict(scope["headers"])
         announced = headers.get(b"content-length", b"")
         status = 500  # what Starlette answers, outside of this, when the app raises
 
         async def limited() -> Message:
-            nonlocal read
-            message: Message = {} if announced.isdigit() and int(announced) > self._limit else await receive()
-            read += len(message.get("body", b""))
-            if not message or read > self._limit:
+            nonlocal read, whole
+            if whole:
+                return await receive()  # that the client is gone
+            large = announced.isdigit() and int(announced) > self._limit
+            try:
+                async with asyncio.timeout(start + BODY_SECONDS - time.perf_counter()):
+                    message: Message = {} if large else await receive()
+            except TimeoutError:
+                raise HTTPException(408, LATE.format(BODY_SECONDS), {"connection": "close"}) from None
+            read, whole = read + len(message.get("body", b"")), not message.get("more_body", False)
+            if large or read > self._limit:
                 raise HTTPException(413, TOO_LARGE.format(self._limit), {"connection": "close"})
             return message
 
