@@ -396,7 +396,7 @@ def test_prefect_watch_starts_a_retraining_on_new_data(on_prefect: Prefect) -> N
 
 @pytest.mark.long
 def test_prefect_a_worker_runs_the_flows_on_a_work_pool(on_prefect: Prefect, heard: Heard) -> None:
-    """Last of Prefect's: the deployments are the pool's from now on."""
+    """The deployments are the pool's from now on: the next test goes on from there."""
     heard.take()
     with on_prefect.worker("process"):
         pools = {on_prefect.deployment(name)["work_pool_name"] for name in ("retrain", "watch")}
@@ -405,6 +405,7 @@ def test_prefect_a_worker_runs_the_flows_on_a_work_pool(on_prefect: Prefect, hea
     assert heard.take() == ([], ["/start", ""])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["docker", "kubernetes"])
 def test_prefect_takes_the_deployments_for_other_pools(kind: str, on_prefect: Prefect) -> None:
     """No worker of theirs runs here: the server has parsed them, and has a job's template for them."""
