@@ -12,7 +12,11 @@ from pathlib import Path
 
 QUESTIONS = Path(__file__).parents[1] / "copier.yml"
 OURS = ("lifecycle", "tests", "data", "src")
-ANSWERS = ("airflow", "boto3", "botocore", "lightgbm", "mlflow", "prefect", "xgboost")  # of some answers only
+# Of some answers only.
+ANSWERS = (
+    *("airflow", "boto3", "botocore", "jmespath", "s3transfer"),
+    *("lightgbm", "mlflow", "prefect", "xgboost"),
+)
 BLOCK = re.compile(
     r"(?<=^taken_names:\n  type: str\n  when: false\n  default: >-\n)(?:    .*\n)+", re.MULTILINE
 )

@@ -39,7 +39,7 @@ def requests(site: Site, rows_each: int = 1) -> Iterator[list[str]]:
                 # In turn, each of the two would always get the same rows.
                 status, answer = site.call("/predict", random.choices(rows, k=rows_each))
                 answers.append(answer["version"] if status == 200 else "")
-            except OSError:
+            except (OSError, ValueError):
                 answers.append("")
 
     thread = threading.Thread(target=send)

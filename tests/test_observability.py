@@ -177,7 +177,7 @@ def site(template: Path, environment: Path, tmp_path_factory: pytest.TempPathFac
         "rules.yml": {
             "for: 5m\n        labels: {severity: warning": "for: 0s\n        labels: {severity: warning",
             "for: 5m\n        labels: {severity: critical": "for: 0s\n        labels: {severity: critical",
-            "for: 5m # as above": "for: 0s",
+            "for: 5m # as above": "for: 0s #",
         },
     }.items():
         text = (folder / file).read_text()

@@ -180,7 +180,8 @@ def test_a_crash_is_counted_as_the_answer_that_the_client_gets(
     client = TestClient(serve().app, raise_server_exceptions=False)
     client.post("/predict", json=row)
     monkeypatch.setattr(Predictor, "predict_arrays", lambda *_: 1 / 0)
-    assert client.post("/predict", json=row).status_code == 500
+    crashed = client.post("/predict", json=row)
+    assert crashed.status_code == 500 and "its log says why" in crashed.json()["detail"]
     text = client.get("/metrics").text
     assert 'requests_total{status="500"} 1.0' in text and 'requests_total{status="200"} 1.0' in text
     assert "request_seconds_count 2.0" in text

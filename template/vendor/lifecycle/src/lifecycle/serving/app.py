@@ -67,6 +67,10 @@ def create_app() -> FastAPI:
     app.add_middleware(Guard, limit=server.max_body_bytes, key=key, meters=meters)
     _add_predict(app, predictor, recorder, meters, server)
 
+    @app.exception_handler(Exception)
+    async def crashed(_: Request, __: Exception) -> JSONResponse:
+        return JSONResponse({"detail": "the server failed on this request: its log says why"}, 500)
+
     @app.get("/health")
     def health(response: Response) -> dict[str, Any]:
         """Predict the fixture row that came with the model."""
