@@ -174,7 +174,7 @@ def test_the_drill_counts_what_is_lost(site: Site) -> None:
     script = site.path / "deploy/docker/rollback.sh"
     whole = script.read_text()
     broken = whole.replace(
-        'back=$(other "$live")\n', 'back=$(other "$live")\ndocker stop "$NAME-proxy" >/dev/null\n'
+        'lock "$REPOSITORY:$now"\n', 'lock "$REPOSITORY:$now"\ndocker stop "$NAME-proxy" >/dev/null\n'
     )
     assert broken != whole
     script.write_text(broken)

@@ -16,7 +16,7 @@ REACTIONS = (  # of each month: what is found first, and the reaction
     r"5  a column in another unit +broken data +alert +\d+ h +0 ",
     r"6  concept drift, labels after 1 day +no drift, performance worse +retrain +\d+ h",
     r"7  concept drift, labels after 14 days +no drift, performance worse +retrain +\d+ h",
-    r"8  a worse release, labels after 1 day +no drift, performance worse +roll back +\d+ h +0 +1\n",
+    r"8  a worse release, labels after 1 day +no drift, performance worse +roll back +\d+ h +0 +2\n",
 )
 
 
