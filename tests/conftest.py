@@ -25,9 +25,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parents[1]
 pytest_plugins = ["parts", "services.site", "services.pipelines"]
+ON_A_FOLDER = {"registry": "s3"}  # a command on it takes a tenth of the time that importing MLflow takes
 # Each takes minutes in one process, so they begin early: begun last, one would run on alone at the end.
-QUICK = {"registry": "s3"}  # a command on a folder takes a tenth of the time that importing MLflow takes
-LONG = {f"test_{name}.py" for name in ("lambda", "orchestrators", "registry", "story")}
+EARLY = {f"test_{name}.py" for name in ("lambda", "orchestrators", "registry", "story")}
 
 
 def clean_environment(**more: str) -> dict[str, str]:
@@ -70,7 +70,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     def place(item: pytest.Item) -> int:
         if "docker" in marks[item]:
             return 1
-        return (2 if item.path.name in LONG else 3) if "slow" in marks[item] else 0
+        return (2 if item.path.name in EARLY else 3) if "slow" in marks[item] else 0
 
     marks = {item: {mark.name for mark in item.iter_markers()} for item in items}
     items.sort(key=place)
@@ -204,7 +204,7 @@ def make_project(template: Path, environment: Path, tmp_path: Path) -> Callable[
     """Render a project: make_project(task="classification", …)."""
 
     def make(name: str = "churn", **answers: Any) -> Project:
-        path = render(template, tmp_path / name, **QUICK | answers)
+        path = render(template, tmp_path / name, **ON_A_FOLDER | answers)
         shutil.copy(environment / "uv.lock", path)
         return Project(path, environment)
 
@@ -216,7 +216,7 @@ def trained(template: Path, environment: Path, tmp_path_factory: pytest.TempPath
     """A regression project whose steps have run once and whose version is in production: do not change it."""
 
     def make(folder: Path) -> None:
-        path = render(template, folder / "churn", **QUICK)
+        path = render(template, folder / "churn", **ON_A_FOLDER)
         shutil.copy(environment / "uv.lock", path)
         project = Project(path, environment)
         project.train()

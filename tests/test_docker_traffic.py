@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 from services.site import ONE, TWO, Site
+from services.troubles import CRASH
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 CANARY = {"CANARY": "50", "CANARY_SECONDS": "8", "CANARY_REQUESTS": "100"}
@@ -85,10 +86,8 @@ def test_a_canary_that_crashes_is_removed(site: Site, tmp_path: Path) -> None:
     site.release(site.old)
     crashes = "20990101T000000Z-crashes"
     features = site.path / "src/churn/features.py"
-    good, inputs = features.read_text(), "    inputs = dict(columns)\n"
-    assert inputs in good
-    crash = f'    if len(columns["items"]) == 2:\n        raise ZeroDivisionError\n{inputs}'
-    features.write_text(good.replace(inputs, crash))
+    good = features.read_text()
+    site.edit("src/churn/features.py", *CRASH)
     try:
         site.build(crashes, site.another(crashes, tmp_path / "model"))
     finally:

@@ -21,7 +21,7 @@ import yaml
 from conftest import ROOT, Project, clean_environment, render
 from services.heard import Heard, listening
 from services.orchestrators import call, reached
-from services.troubles import until, with_environment
+from services.troubles import CRASH, until, with_environment
 
 from lean_mlops.shell import free_port
 
@@ -30,8 +30,6 @@ pytestmark = pytest.mark.slow
 FOLDER = ROOT / "template/observability"
 SERIES = ROOT / "tests/rules_test.yml"
 TOKEN = "a-token-of-enough-length"
-INPUTS = "    inputs = dict(columns)\n"
-CRASH = INPUTS, f'    if len(columns["items"]) == 2:\n        raise ZeroDivisionError\n{INPUTS}'
 BOARD = json.loads((FOLDER / "dashboard.json").read_text())
 
 

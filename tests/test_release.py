@@ -16,7 +16,7 @@ IDENTITY = {
 }
 
 OPTION = 'def pytest_addoption(parser):\n    parser.addoption("--long", action="store_true")\n'
-PASSES = "def test_it(pytestconfig):\n    assert pytestconfig.option.long, 'some are left out'\n"
+PASSES = "def test_it(pytestconfig):\n    assert pytestconfig.option.long, 'some are skipped'\n"
 
 
 @pytest.fixture

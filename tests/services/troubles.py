@@ -13,6 +13,11 @@ from conftest import Project
 PATIENCE = 150  # seconds, on a machine that does other things too
 
 
+# Of features.py: a model that passes its health check and its smoke test, and fails for requests of two rows.
+INPUTS = "    inputs = dict(columns)\n"
+CRASH = INPUTS, f'    if len(columns["items"]) == 2:\n        raise ZeroDivisionError\n{INPUTS}'
+
+
 def until(true: Callable[[], Any], what: str) -> Any:
     """Wait until something is true, and return it."""
     end = time.monotonic() + PATIENCE

@@ -110,9 +110,8 @@ def _deliver_late(project: Project, entries: list[dict[str, Any]], channels: dic
             continue  # the same was sent since
         alert = Alert(**{part.name: entry[part.name] for part in fields(Alert)})
         when = f"{datetime.fromtimestamp(entry['at'], UTC):%Y-%m-%d %H:%M} UTC"
-        if len(_deliver(project, replace(alert, what=f"{alert.what} (of {when})"), channels)) == len(
-            channels
-        ):
+        failed = _deliver(project, replace(alert, what=f"{alert.what} (of {when})"), channels)
+        if len(failed) == len(channels):
             return
         entry["outcome"] = f"{SENT}, late"
 

@@ -52,7 +52,6 @@ COMMANDS = {
 # The extra of the library without which the commands of a module or room cannot be imported, if not "train".
 EXTRA = {"serving": "serve", "monitoring": "monitor", "automation": "monitor", "deploy": "s3"}
 
-
 LOOK = "look at that file or program, and at who may use it"
 ADVICE = {
     errno.ENOSPC: "make room on the disk, then run it again",
@@ -102,9 +101,8 @@ def main(commands: click.Command = app) -> None:
     except BrokenPipeError:
         sys.exit(1)
     except OSError as error:
-        console.failed(
-            f"{error.filename or 'the system'}: {error.strerror or error}", ADVICE.get(error.errno or 0, LOOK)
-        )
+        text = f"{error.filename or 'the system'}: {error.strerror or error}"
+        console.failed(text, ADVICE.get(error.errno or 0, LOOK))
         sys.exit(1)
     except (click.Abort, KeyboardInterrupt):
         console.failed("stopped", "run it again when you like: nothing is half-written")

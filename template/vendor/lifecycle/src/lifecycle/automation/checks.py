@@ -26,10 +26,8 @@ from .policy import ALERT, HELD_BACK, NOTHING, RETRAIN, ROLL_BACK, Action, Check
 NOTE = "checks"
 TRIES = 5  # at recording, while others do
 SHOWN = 20  # features whose KS distance is recorded
-NOT_DEPLOYED, ANOTHER = (
-    3,
-    6,
-)  # of deploy/*/rollback.sh: nothing can be reached from here; another version serves
+NOT_DEPLOYED = 3  # of deploy/*/rollback.sh: nothing of this project can be reached from here
+ANOTHER = 6  # of the same: another version serves than the one to go back from
 NEEDS = {"docker": "docker", "kubernetes": "kubectl", "lambda": "sh"}  # commands of those scripts
 BY_HAND = "make rollback; docs/runbooks.md#roll-back"
 

@@ -40,7 +40,7 @@ class Asked(NamedTuple):
 
 
 def asked(payload: Any, acted: Collection[str] = ()) -> Asked:
-    """Return what a payload asks for, leaving out alerts whose ids are in `acted`.
+    """Return what a payload asks for, skipping alerts whose ids are in `acted`.
 
     Raises LifecycleError on a payload of another shape.
     """

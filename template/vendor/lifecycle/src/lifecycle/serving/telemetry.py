@@ -64,13 +64,13 @@ class Guard:
             return await self._app(scope, receive, send)
         start, read, whole, headers = time.perf_counter(), 0, False, dict(scope["headers"])
         announced = headers.get(b"content-length", b"")
+        large = announced.isdigit() and int(announced) > self._limit
         status = 500  # what Starlette answers, outside of this, when the app raises
 
         async def limited() -> Message:
             nonlocal read, whole
             if whole:
                 return await receive()  # that the client is gone
-            large = announced.isdigit() and int(announced) > self._limit
             try:
                 async with asyncio.timeout(start + BODY_SECONDS - time.perf_counter()):
                     message: Message = {} if large else await receive()
